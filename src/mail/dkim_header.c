@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * dkim_header.c - header fields in the form that is hashed (RFC 6376 3.4.1 simple, 3.4.2 relaxed).
+ */
+#include "core/str.h"
+#include "mail/dkim_priv.h"
+
+static bool is_blank_or_fold(char c)
+{
+    return ascii_is_blank(c) || c == '\r' || c == '\n';
+}
+
+/* Folds and runs of blanks become one space, none at both ends; returns the end of what it wrote.
+ */
+static char *relax_value(char *dst, struct str value)
+{
+    value = str_trim(value);
+    bool is_in_run = false;
+    for (size_t i = 0; i < value.len; i++) {
+        char c = value.ptr[i];
+        bool is_blank = is_blank_or_fold(c);
+        if (!is_blank) {
+            *dst++ = c;
+        } else if (!is_in_run) {
+            *dst++ = ' ';
+        }
+        is_in_run = is_blank;
+    }
+    return dst;
+}
+
+static void add_relaxed(struct str raw, struct buf *text)
+{
+    size_t colon = str_index(raw, ':');
+    char *start = buf_space(text, raw.len + 3);
+    if (!start) {
+        return;
+    }
+    char *dst = start;
+    struct str name = str_trim(str_sub(raw, 0, colon));
+    for (size_t i = 0; i < name.len; i++) {
+        *dst++ = ascii_lower(name.ptr[i]);
+    }
+    *dst++ = ':';
+    dst = relax_value(dst, str_from(raw, colon + 1));
+    *dst++ = '\r';
+    *dst++ = '\n';
+    buf_grew(text, (size_t)(dst - start));
+}
+
+void dkim_canon_field(enum dkim_canon canon, struct str raw, struct buf *ret_text)
+{
+    if (canon == DKIM_RELAXED) {
+        add_relaxed(raw, ret_text);
+        return;
+    }
+    buf_add(ret_text, raw);
+    if (!str_ends_nocase(raw, STR("\r\n"))) { /* the last line of a message that lacks its end */
+        buf_add(ret_text, STR("\r\n"));
+    }
+}
+
+void dkim_canon_signature(
+        enum dkim_canon canon, struct str raw, struct str b_value, struct buf *ret_text)
+{
+    struct buf emptied;
+    size_t at = (size_t)(b_value.ptr - raw.ptr);
+    buf_init(&emptied, raw.len + 2);
+    buf_add(&emptied, str_sub(raw, 0, at));
+    buf_add(&emptied, str_from(raw, at + b_value.len));
+    if (buf_err(&emptied) == OK) {
+        dkim_canon_field(canon, buf_str(&emptied), ret_text);
+        if (buf_err(ret_text) == OK) {
+            buf_cut(ret_text, ret_text->len - 2); /* RFC 6376 3.7: without trailing CRLF */
+        }
+    } else {
+        ret_text->err = buf_err(&emptied);
+    }
+    buf_done(&emptied);
+}
