@@ -345,7 +345,9 @@ static void end_rcpt(struct smtp_client *client, struct smtp_client_event *ret_e
         fail_politely(client, SMTP_CLIENT_FAULT_PROTOCOL);
         return;
     }
-    if (!txn->mail_is_refused) { /* else it only says that MAIL is missing */
+    if (txn->mail_is_refused) { /* mostly it only says that MAIL is missing */
+        txn->has_orphan = txn->has_orphan || class == 2;
+    } else {
         txn->accepted_count += class == 2;
         give(client, ret_event, SMTP_CLIENT_RCPT);
         ret_event->rcpt_index = txn->answered_pos - POS_RCPT;
@@ -368,6 +370,10 @@ static void end_data(struct smtp_client *client, struct smtp_client_event *ret_e
     if (txn->accepted_count > 0 && !txn->mail_is_refused) {
         client->phase = SMTP_CLIENT_PHASE_BODY;
         give(client, ret_event, SMTP_CLIENT_GO);
+        return;
+    }
+    if (txn->has_orphan) { /* a dot alone could deliver an empty message to that recipient */
+        fail(client, SMTP_CLIENT_FAULT_PROTOCOL, true);
         return;
     }
     txn->has_lone_dot = true; /* RFC 2920 3.1 */

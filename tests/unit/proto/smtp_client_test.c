@@ -562,13 +562,20 @@ TEST(h09_354_after_all_recipients_failed_gets_a_lone_dot)
             { CAPS, GROUP_1 }, { "250 ok\r\n550 no\r\n354 go\r\n", ".\r\n" },
             { "250 taken\r\n", GROUP_2 });
     DIALOGUE(one, "READY;REFUSED MAIL 0 550 who?;", { BANNER, EHLO }, { CAPS, GROUP_1 },
-            { "550 who?\r\n250 ok\r\n354 go\r\n", ".\r\n" }, { "554 empty\r\n", "QUIT\r\n" });
+            { "550 who?\r\n503 MAIL first\r\n354 go\r\n", ".\r\n" },
+            { "554 empty\r\n", "QUIT\r\n" });
     DIALOGUE(one, "READY;RCPT 0.0 550 no;FAILED 0 lost connection;", { BANNER, EHLO },
             { CAPS, GROUP_1 }, { "250 ok\r\n550 no\r\n354 go\r\n", ".\r\n" }, { "LOST", "" });
     DIALOGUE(one,
             "READY;RCPT 0.0 550 no;REFUSED RCPT 0 421 bye;FAILED refused by the server  421 bye;",
             { BANNER, EHLO }, { CAPS, GROUP_1 }, { "250 ok\r\n550 no\r\n354 go\r\n", ".\r\n" },
             { "421 bye\r\n", "" });
+}
+
+TEST(a_recipient_accepted_after_a_refused_mail_never_gets_an_empty_message)
+{
+    DIALOGUE(one, "READY;FAILED 0 unexpected reply  354 go;", { BANNER, EHLO }, { CAPS, GROUP_1 },
+            { "451 not now\r\n250 ok\r\n354 go\r\n", "" });
 }
 
 TEST(h10_each_phase_has_the_deadline_of_rfc_5321_4_5_3_2)
