@@ -35,9 +35,8 @@ static struct blob_chunk *blob_own_chunk(struct blob *blob)
     return (struct blob_chunk *)(void *)(blob + 1);
 }
 
-struct blob *blob_new(struct blob_budget *budget, size_t hint_bytes)
+static struct blob *blob_new_sized(struct blob_budget *budget, size_t cap)
 {
-    size_t cap = hint_bytes < BLOB_CHUNK_BYTES ? hint_bytes : BLOB_CHUNK_BYTES;
     size_t size_bytes = sizeof(struct blob) + sizeof(struct blob_chunk) + cap;
     if (!budget_take(budget, size_bytes)) {
         return NULL;
@@ -50,7 +49,21 @@ struct blob *blob_new(struct blob_budget *budget, size_t hint_bytes)
     *blob = (struct blob){ .budget = budget, .taken_bytes = size_bytes };
     atomic_init(&blob->refs, 1);
     blob->first = blob->last = blob_own_chunk(blob);
-    *blob->first = (struct blob_chunk){ .cap = (uint32_t)cap }; /* ≤ BLOB_CHUNK_BYTES */
+    *blob->first = (struct blob_chunk){ .cap = (uint32_t)cap }; /* callers: ≤ UINT32_MAX */
+    return blob;
+}
+
+struct blob *blob_new(struct blob_budget *budget, size_t hint_bytes)
+{
+    return blob_new_sized(budget, hint_bytes < BLOB_CHUNK_BYTES ? hint_bytes : BLOB_CHUNK_BYTES);
+}
+
+struct blob *blob_copy(struct blob_budget *budget, struct str s)
+{
+    struct blob *blob = s.len <= UINT32_MAX ? blob_new_sized(budget, s.len) : NULL;
+    if (blob) {
+        ASSERT(blob_add(blob, s) == OK); /* there is room: nothing is allocated */
+    }
     return blob;
 }
 

@@ -37,6 +37,9 @@ struct blob {
 
 /* hint_bytes: expected size, so that a small message is one chunk. NULL: budget or memory. */
 MUST_USE struct blob *blob_new(struct blob_budget *budget, size_t hint_bytes);
+/* A copy of s in one chunk, whatever its size: for what is parsed in place. NULL: as above, or s is
+ * larger than 4 GiB. */
+MUST_USE struct blob *blob_copy(struct blob_budget *budget, struct str s);
 MUST_USE enum err blob_add(struct blob *blob, struct str s); /* E_FULL: budget; E_NOMEM */
 struct blob *blob_take(struct blob *blob);                   /* one more reference; NULL is fine */
 void blob_give(struct blob *blob);                           /* drops one; NULL is fine */

@@ -121,3 +121,17 @@ TEST(blob_survives_refused_memory_at_any_call)
     }
     mem_fail_at(0);
 }
+
+TEST(a_copy_lies_in_one_chunk_however_large_it_is)
+{
+    static char bytes[3 * BLOB_CHUNK_BYTES + 17];
+    memset(bytes, 'x', sizeof bytes);
+    struct blob_budget budget = { .max_bytes = 1 << 20 };
+    struct blob *blob = blob_copy(&budget, str_of(bytes, sizeof bytes));
+    CHECK(blob && blob->first == blob->last && blob->first->next == NULL);
+    CHECK_STR(str_of(blob->first->data, blob->first->len), str_of(bytes, sizeof bytes));
+    blob_give(blob);
+    CHECK_U64(atomic_load(&budget.used_bytes), 0);
+    budget.max_bytes = sizeof bytes;
+    CHECK(blob_copy(&budget, str_of(bytes, sizeof bytes)) == NULL);
+}
