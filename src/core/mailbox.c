@@ -3,7 +3,8 @@
  * mailbox.c - a list under a mutex; the sender into an empty box wakes its owner.
  *
  * wake and its context are copied under the lock: once it is released, the owner may take the
- * letter and be gone, box and all.
+ * letter and be gone, box and all. A box whose wake-up was put off must outlive the sender's turn;
+ * boxes of owners do, since owners end only after all threads.
  */
 #include "core/mailbox.h"
 
@@ -46,22 +47,66 @@ void mailbox_done(struct mailbox *box)
     pthread_mutex_destroy(&box->lock);
 }
 
-/* Appends under the lock, which it releases, then wakes. */
+/* Wake-ups that this thread has put off. */
+static _Thread_local struct put_off {
+    bool is_on;
+    struct mailbox *first;
+} put_off;
+
+/* Called with the lock, which it releases. */
+static void box_wake_and_unlock(struct mailbox *box)
+{
+    void (*wake)(void *) = box->wake;
+    void *wake_ctx = box->wake_ctx;
+    if (box->is_waiting) {
+        pthread_cond_signal(&box->filled);
+    }
+    box_unlock(box);
+    if (wake) {
+        wake(wake_ctx);
+    }
+}
+
+/* Appends under the lock, which it releases, then wakes, now or at the end of the turn. */
 static void box_put_and_unlock(struct mailbox *box, struct letter *letter)
 {
     bool was_empty = box->first == NULL;
-    void (*wake)(void *) = box->wake;
-    void *wake_ctx = box->wake_ctx;
     letter->next = NULL;
     *box->last = letter;
     box->last = &letter->next;
     box->count++;
-    if (was_empty) {
-        pthread_cond_signal(&box->filled);
+    if (!was_empty) {
+        box_unlock(box); /* whoever filled it wakes its owner */
+    } else if (!put_off.is_on) {
+        box_wake_and_unlock(box);
+    } else {
+        bool is_mine = !box->is_put_off;
+        if (is_mine) {
+            box->is_put_off = true;
+            box->next_to_wake = put_off.first;
+            put_off.first = box;
+        }
+        box_unlock(box);
     }
-    box_unlock(box);
-    if (was_empty && wake) {
-        wake(wake_ctx);
+}
+
+void mailbox_defer(void)
+{
+    put_off.is_on = true;
+}
+
+void mailbox_flush(void)
+{
+    while (put_off.first) {
+        struct mailbox *box = put_off.first;
+        put_off.first = box->next_to_wake;
+        box_lock(box);
+        box->is_put_off = false;
+        if (box->first) {
+            box_wake_and_unlock(box);
+        } else {
+            box_unlock(box); /* awake all the time, it has taken all */
+        }
     }
 }
 
@@ -113,10 +158,12 @@ void mailbox_wait(struct mailbox *box, uint64_t wait_ms)
     struct timespec until = time_in(has_limit ? wait_ms : 0);
     int result = 0;
     box_lock(box);
+    box->is_waiting = true;
     while (!box->first && !box->is_closed && result == 0) {
         result = has_limit ? pthread_cond_timedwait(&box->filled, &box->lock, &until)
                            : pthread_cond_wait(&box->filled, &box->lock);
     }
+    box->is_waiting = false;
     box_unlock(box);
     ASSERT(result == 0 || result == ETIMEDOUT);
 }

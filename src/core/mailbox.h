@@ -24,12 +24,15 @@ struct letter {
 };
 
 struct mailbox {
+    struct mailbox *next_to_wake; /* in the sender's list of wake-ups put off */
     pthread_mutex_t lock;
     pthread_cond_t filled; /* for mailbox_wait */
     struct letter *first, **last;
     uint32_t count;
     uint32_t count_max;
     bool is_closed;
+    bool is_waiting; /* the owner sleeps in mailbox_wait */
+    bool is_put_off; /* in some thread's list of wake-ups */
     void (*wake)(void *wake_ctx);
     void *wake_ctx;
 };
@@ -39,6 +42,11 @@ void mailbox_done(struct mailbox *box); /* must be empty or closed; letters left
 
 MUST_USE enum err mailbox_send(struct mailbox *box, struct letter *letter);
 void mailbox_answer(struct mailbox *box, struct letter *letter);
+/* Puts off this thread's wake-ups until mailbox_flush: a turn that sends many letters wakes each
+ * receiver once, at its end. Whoever has called this calls mailbox_flush before it blocks, always. */
+void mailbox_defer(void);
+void mailbox_flush(void); /* wakes whom it put off; fine, and cheap, when there is nobody */
+
 /* All letters, oldest first, linked by next; NULL when empty. Never blocks. */
 MUST_USE struct letter *mailbox_take_all(struct mailbox *box);
 /* Blocks until a letter is there, the box is closed, or wait_ms passed (UINT64_MAX: no limit).

@@ -296,8 +296,17 @@ bool str_is_utf8(struct str s)
 
 bool str_is_ascii(struct str s)
 {
-    for (size_t i = 0; i < s.len; i++) {
-        if ((uint8_t)s.ptr[i] >= 0x80) {
+    const uint64_t high_bits = UINT64_C(0x8080808080808080);
+    size_t at = 0;
+    for (; at + sizeof(uint64_t) <= s.len; at += sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, s.ptr + at, sizeof word);
+        if (word & high_bits) {
+            return false;
+        }
+    }
+    for (; at < s.len; at++) {
+        if ((uint8_t)s.ptr[at] > 127) {
             return false;
         }
     }

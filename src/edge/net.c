@@ -10,6 +10,8 @@
  */
 #include "edge/net.h"
 
+#include "core/mailbox.h"
+
 #include "core/list.h"
 #include "edge/clock.h"
 #include "edge/errno_priv.h"
@@ -363,6 +365,7 @@ static void on_prepare(uv_prepare_t *prepare)
     } else {
         uv_idle_start(&net->idle, on_idle);
     }
+    mailbox_flush(); /* letters of this round go out before the loop sleeps */
 }
 
 /* ---- connections: the calls ---- */
