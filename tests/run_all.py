@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Builds and runs every suite and adds up their counts (called by ./test).
+
+Each suite tells its own count; a suite that cannot be built or crashes counts as one failure.
+"""
+import argparse
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SUITES = ["unit", "scenario", "sim", "fuzz", "e2e"]
+
+
+class Total:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.failures = []
+
+    def add(self, name, passed, failed, skipped, seconds):
+        self.passed += passed
+        self.failed += failed
+        self.skipped += skipped
+        if failed:
+            self.failures.append(name)
+        print(f"{name:<34} {passed:>6} passed {failed:>4} failed {skipped:>4} skipped {seconds:>7.1f} s",
+              flush=True)
+
+
+def run(argv, timeout, **options):
+    """Output and exit code of a command; 124 where it took too long."""
+    try:
+        done = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=timeout, check=False, **options)
+        return done.stdout.decode("utf-8", "replace"), done.returncode
+    except subprocess.TimeoutExpired as late:
+        return (late.stdout or b"").decode("utf-8", "replace") + f"\ntimed out after {timeout} s\n", 124
+
+
+def build(directory, options, environment):
+    path = ROOT / directory
+    if not (path / "build.ninja").exists():
+        output, code = run(["meson", "setup", directory, "-Dtests=true"] + options, 300, env=environment)
+        if code:
+            print(output)
+            return False
+    output, code = run(["ninja", "-C", directory, "-j", str(os.cpu_count() or 2)], 1800, env=environment)
+    if code:
+        print(output[-8000:])
+    return code == 0
+
+
+def run_cmocka(total, directory, names, environment, pattern="*_test"):
+    """One binary a room; cmocka's closing lines are counted."""
+    for binary in sorted((ROOT / directory / "tests").rglob(pattern)):
+        if not binary.is_file() or not os.access(binary, os.X_OK):
+            continue
+        start = time.monotonic()
+        output, code = run([str(binary)] + names, 900, env=environment)
+        passed = sum(int(n) for n in re.findall(r"^\[  PASSED  \] (\d+) test", output, re.M))
+        failures = re.search(r"^\[  FAILED  \](?: \S+:)? (\d+) test", output, re.M)
+        failed = int(failures.group(1)) if failures else 0
+        if code == 2 and "no test matches" in output:
+            continue
+        if code and not failed:
+            failed = 1
+        if failed or code:
+            print(output[-6000:])
+        total.add("unit " + binary.name.removesuffix("_test"), passed, failed, 0, time.monotonic() - start)
+
+
+def run_counted(total, name, argv, environment, timeout=1500):
+    """A program whose output closes with "N passed, N failed[, N skipped]" (also pytest's form)."""
+    start = time.monotonic()
+    output, code = run(argv, timeout, env=environment)
+    lines = [line for line in output.splitlines() if re.search(r"\d+ (passed|failed|skipped)", line)]
+    count = {word: sum(int(n) for n in re.findall(rf"(\d+) {word}", lines[-1])) if lines else 0
+             for word in ("passed", "failed", "skipped", "error")}
+    failed = count["failed"] + count["error"]
+    if code and not failed:
+        failed = 1
+    if failed:
+        print(output[-8000:])
+    for line in output.splitlines():
+        if line.startswith(("SKIPPED", "note:")):
+            print("  " + line)
+    total.add(name, count["passed"], failed, count["skipped"], time.monotonic() - start)
+
+
+def run_fuzz_seeds(total, directory, environment):
+    """Each target once over its seeds, which include every input that ever broke it."""
+    for binary in sorted((ROOT / directory / "tests" / "fuzz").glob("fuzz_*")):
+        if not binary.is_file() or not os.access(binary, os.X_OK):
+            continue
+        seeds = ROOT / "tests" / "fuzz" / "seeds" / binary.name.removeprefix("fuzz_")
+        start = time.monotonic()
+        output, code = run([str(binary), str(seeds)], 300, env=environment)
+        if code:
+            print(output[-4000:])
+        total.add("fuzz seeds " + binary.name.removeprefix("fuzz_"), 0 if code else 1, 1 if code else 0, 0,
+                  time.monotonic() - start)
+
+
+def parse():
+    parser = argparse.ArgumentParser(description="all tests")
+    parser.add_argument("names", nargs="*", help="only tests whose name contains one of these")
+    parser.add_argument("--only", default=",".join(SUITES), help="suites, by comma")
+    parser.add_argument("--sanitize", action="store_true", help="under ASan and UBSan")
+    parser.add_argument("--threads", action="store_true", help="threaded tests under TSan")
+    parser.add_argument("--seeds", type=int, default=300, help="simulation seeds")
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse()
+    only = set(arguments.only.split(","))
+    environment = dict(os.environ, LANG="C.UTF-8")
+    directory, options = "build-test", ["--buildtype=debugoptimized"]
+    if arguments.sanitize:
+        directory, options = "build-asan", ["--buildtype=debugoptimized", "-Db_sanitize=address,undefined",
+                                            "-Db_lundef=false"]
+        environment.update(ASAN_OPTIONS="detect_leaks=1:abort_on_error=0", OUTPOST_TEST_SLOW="4",
+                           UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1")
+        only &= {"unit", "scenario", "sim", "fuzz"}
+    if arguments.threads:
+        directory, options = "build-tsan", ["--buildtype=debugoptimized", "-Db_sanitize=thread",
+                                            "-Db_lundef=false"]
+        environment.update(TSAN_OPTIONS="halt_on_error=1", OUTPOST_TEST_SLOW="8")
+        only &= {"unit"}
+    total = Total()
+    if not build(directory, options, environment):
+        total.add("build", 0, 1, 0, 0)
+    else:
+        if "unit" in only:
+            run_cmocka(total, directory, arguments.names, environment,
+                       "threads_test" if arguments.threads else "*_test")
+        sim = ROOT / directory / "tests" / "sim" / "outpost-sim"
+        if "scenario" in only and sim.exists():
+            run_counted(total, "scenario", [str(sim), "scenario", "tests/scenario"] + arguments.names, environment)
+        if "sim" in only and sim.exists() and not arguments.names:
+            run_counted(total, "simulation", [str(sim), "seeds", str(arguments.seeds)], environment,
+                        600 + arguments.seeds * 4)
+        if "fuzz" in only and not arguments.names:
+            run_fuzz_seeds(total, directory, environment)
+        if "e2e" in only:
+            environment["OUTPOST"] = str(ROOT / directory / "src" / "cli" / "outpost")
+            argv = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/e2e"]
+            if arguments.names:
+                argv += ["-k", " or ".join(arguments.names)]
+            run_counted(total, "end to end", argv, environment)
+    if total.failures:
+        print("failed: " + ", ".join(total.failures))
+    print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
