@@ -149,7 +149,8 @@ static void write_body(struct load *load, size_t bytes, const char *from, const 
         die("memory", "none left");
     }
     int len = snprintf(text, 1000,
-            "From: <%s>\r\nTo: <%s>\r\nDate: Mon, 05 Jan 2026 10:00:00 +0000\r\nSubject: Order\r\n\r\n",
+            "From: <%s>\r\nTo: <%s>\r\nDate: Mon, 05 Jan 2026 10:00:00 +0000\r\nSubject: "
+            "Order\r\n\r\n",
             from, to);
     while ((size_t)len + 80 < bytes) {
         memset(text + len, 'X', 78);

@@ -726,6 +726,9 @@ struct sim_disk *sim_disk_fork(const struct sim_disk *disk, uint64_t seed)
     for (uint32_t i = 0; i < disk->inode_count; i++) {
         fork->inode[i] = disk->inode[i];
         fork->inode[i].handle_count = 0;
+        if (!disk->inode[i].is_used) {
+            continue;
+        }
         layer_copy(&fork->inode[i].cache, &disk->inode[i].cache);
         layer_copy(&fork->inode[i].medium, &disk->inode[i].medium);
     }

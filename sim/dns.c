@@ -75,8 +75,8 @@ static enum dns_status draw_fault(struct sim_dns *world, struct str name)
 }
 
 /* What the records say of one name; *ret_alias is its CNAME, or NULL. */
-static bool fill_name(const struct sim_dns *world, struct str name, enum dns_type type, struct dns_record *records,
-        struct dns_answer *answer, const struct sim_rr **ret_alias)
+static bool fill_name(const struct sim_dns *world, struct str name, enum dns_type type,
+        struct dns_record *records, struct dns_answer *answer, const struct sim_rr **ret_alias)
 {
     bool is_name = false;
     *ret_alias = NULL;
@@ -95,8 +95,8 @@ static bool fill_name(const struct sim_dns *world, struct str name, enum dns_typ
 }
 
 /* Follows aliases, as a resolver does; more than 8 are a failure (edge/dns.h). */
-static void fill_answer(struct sim_dns *world, const struct sim_question *question, struct dns_record *records,
-        struct dns_answer *answer)
+static void fill_answer(struct sim_dns *world, const struct sim_question *question,
+        struct dns_record *records, struct dns_answer *answer)
 {
     struct str name = str_from_c(question->name);
     answer->record = records;
@@ -118,18 +118,22 @@ static void answer_now(void *ctx, uint64_t number)
     if (question->resolver) {
         struct sim_dns *world = question->resolver->world;
         struct dns_record records[DNS_RECORD_COUNT_MAX];
-        struct dns_answer answer = { .status = (enum dns_status)number, .ttl_s = TTL_S, .why = "simulated" };
+        struct dns_answer answer = {
+            .status = (enum dns_status)number, .ttl_s = TTL_S, .why = "simulated"
+        };
         if (answer.status == DNS_FOUND) {
             fill_answer(world, question, records, &answer);
         }
-        sim_trace(world->events, "dns %s %d: %d", question->name, (int)question->type, (int)answer.status);
+        sim_trace(world->events, "dns %s %d: %d", question->name, (int)question->type,
+                (int)answer.status);
         question->answered(question->ctx, &answer);
     }
     list_del(&question->at);
     mem_free(question);
 }
 
-static enum err op_ask(struct dns *dns, struct str name, enum dns_type type, dns_answered *answered, void *ctx)
+static enum err op_ask(
+        struct dns *dns, struct str name, enum dns_type type, dns_answered *answered, void *ctx)
 {
     struct sim_resolver *resolver = CONTAINER_OF(dns, struct sim_resolver, dns);
     struct sim_dns *world = resolver->world;
@@ -221,7 +225,9 @@ void sim_dns_add(struct sim_dns *world, const char *name, const struct dns_recor
 
 void sim_dns_add_mx(struct sim_dns *world, const char *name, uint16_t preference, const char *host)
 {
-    struct dns_record record = { .type = DNS_MX, .preference = preference, .data = str_from_c(host) };
+    struct dns_record record = {
+        .type = DNS_MX, .preference = preference, .data = str_from_c(host)
+    };
     sim_dns_add(world, name, &record);
 }
 

@@ -12,7 +12,8 @@ struct sim_dns;
 MUST_USE enum err sim_dns_new(struct sim_events *events, struct sim_dns **ret_dns);
 void sim_dns_free(struct sim_dns *dns);
 
-/* The node's resolver: made anew for each life; answers that are under way when it closes are lost. */
+/* The node's resolver: made anew for each life; answers that are under way when it closes are lost.
+ */
 struct dns *sim_dns_resolver(struct sim_dns *dns);
 
 /* Adds a record; the first one of a name makes the name exist. */

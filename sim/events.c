@@ -6,7 +6,8 @@
 
 #include <stdarg.h>
 
-/* Keys are the time with the order of making below it: 2^20 events of one millisecond keep order. */
+/* Keys are the time with the order of making below it: 2^20 events of one millisecond keep order.
+ */
 enum { ORDER_BITS = 20 };
 /* Begins on 2026-01-05, a Monday; mono begins at one hour, so that 0 stays "never". */
 static const int64_t wall_start_ms = INT64_C(1767571200000);

@@ -2,8 +2,8 @@
  *
  * events.h - the simulated time: a clock that moves only from event to event, and the events.
  *
- * Everything that happens "later" in a simulated world is an event here; equal times keep the order of
- * their making, so that one seed is one history. A hash over what happened tells two runs apart.
+ * Everything that happens "later" in a simulated world is an event here; equal times keep the order
+ * of their making, so that one seed is one history. A hash over what happened tells two runs apart.
  */
 #ifndef OUTPOST_SIM_EVENTS_H
 #define OUTPOST_SIM_EVENTS_H
@@ -23,8 +23,8 @@ struct sim_events {
     struct mono now;
     int64_t wall_offset_ms; /* wall = now + this; stepped by faults */
     uint32_t made_count;
-    uint64_t hash;          /* of the trace */
-    bool is_traced;         /* print it too */
+    uint64_t hash;  /* of the trace */
+    bool is_traced; /* print it too */
 };
 
 struct sim_event {

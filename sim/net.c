@@ -48,7 +48,7 @@ struct sim_link {
     net_handler *handler;
     void *handler_ctx;
     uint32_t wants;
-    struct buf inbox; /* arrived for the node, not read */
+    struct buf inbox;         /* arrived for the node, not read */
     bool is_ended, is_broken; /* seen by the node: end, reset */
     bool is_told;             /* a readable event is under way */
     bool is_tls, is_verified;
@@ -134,7 +134,8 @@ static void readable_now(void *ctx, uint64_t number)
         tell(link, NET_READABLE);
     }
     /* level-triggered: what was left is told again */
-    if (link->is_node_open && (link->wants & NET_WANT_READ) && has_readable(link) && !link->is_told) {
+    if (link->is_node_open && (link->wants & NET_WANT_READ) && has_readable(link) &&
+            !link->is_told) {
         link->is_told = true;
         link->refs++;
         sim_after(link->world->events, 1, readable_now, link, 0);
@@ -144,7 +145,8 @@ static void readable_now(void *ctx, uint64_t number)
 
 static void arm_readable(struct sim_link *link)
 {
-    if (!link->is_told && link->is_node_open && (link->wants & NET_WANT_READ) && has_readable(link)) {
+    if (!link->is_told && link->is_node_open && (link->wants & NET_WANT_READ) &&
+            has_readable(link)) {
         link->is_told = true;
         link->refs++;
         sim_after(link->world->events, 0, readable_now, link, 0);
@@ -270,7 +272,8 @@ static void carry_bytes(struct sim_link *link, bool is_to_node, struct str bytes
     carry(link, is_to_node, PIECE_BYTES, bytes);
 }
 
-static struct sim_link *link_new(struct sim_net *world, struct ip_port node_address, struct ip_port peer_address)
+static struct sim_link *link_new(
+        struct sim_net *world, struct ip_port node_address, struct ip_port peer_address)
 {
     struct sim_link *link = mem_new(sizeof *link);
     ASSERT(link);
@@ -284,8 +287,8 @@ static struct sim_link *link_new(struct sim_net *world, struct ip_port node_addr
 
 /* ---- the node's calls ---- */
 
-static enum err op_listen(struct net *net, const struct ip_port *at, bool is_shared_port, net_accepted *accepted,
-        void *ctx, struct net_listener **ret_listener, struct why *why)
+static enum err op_listen(struct net *net, const struct ip_port *at, bool is_shared_port,
+        net_accepted *accepted, void *ctx, struct net_listener **ret_listener, struct why *why)
 {
     struct sim_net *world = loop_of(net)->world;
     (void)is_shared_port;
@@ -355,8 +358,8 @@ static void connect_succeeds(void *ctx, uint64_t number)
     link_unref(link);
 }
 
-static enum err op_connect(struct net *net, const struct ip *local, const struct ip_port *remote, net_handler *handler,
-        void *ctx, struct net_conn **ret_conn, struct why *why)
+static enum err op_connect(struct net *net, const struct ip *local, const struct ip_port *remote,
+        net_handler *handler, void *ctx, struct net_conn **ret_conn, struct why *why)
 {
     struct sim_net *world = loop_of(net)->world;
     struct prng *prng = &world->events->prng;
@@ -374,7 +377,8 @@ static enum err op_connect(struct net *net, const struct ip *local, const struct
     if (server == NULL || server->state == SIM_SERVER_REFUSES ||
             prng_chance(prng, world->faults.connect_refused)) {
         sim_after(world->events, delay_ms, connect_fails, link, 0);
-    } else if (server->state == SIM_SERVER_SILENT || prng_chance(prng, world->faults.connect_silent)) {
+    } else if (server->state == SIM_SERVER_SILENT ||
+               prng_chance(prng, world->faults.connect_silent)) {
         sim_after(world->events, CONNECT_SILENT_MS, connect_fails, link, 1);
     } else {
         sim_after(world->events, delay_ms, connect_succeeds, link, 0);
@@ -421,10 +425,12 @@ static enum err op_read(struct net_conn *conn, void *dst, size_t cap, size_t *re
     return OK;
 }
 
-static enum err op_write(struct net_conn *conn, const struct iovec *iov, uint32_t iov_count, size_t *ret_len)
+static enum err op_write(
+        struct net_conn *conn, const struct iovec *iov, uint32_t iov_count, size_t *ret_len)
 {
     struct sim_link *link = link_of(conn);
-    size_t room = link->outbound_bytes < PIPE_WINDOW_BYTES ? PIPE_WINDOW_BYTES - link->outbound_bytes : 0;
+    size_t room =
+            link->outbound_bytes < PIPE_WINDOW_BYTES ? PIPE_WINDOW_BYTES - link->outbound_bytes : 0;
     if (link->is_broken) {
         return E_IO;
     }
@@ -450,7 +456,8 @@ static void tls_done(void *ctx, uint64_t number)
     struct sim_link *link = ctx;
     if (link->is_node_open && number) {
         link->err = E_REFUSED;
-        link->why = number == 1 ? "handshake failure (simulated)" : "certificate is not good (simulated)";
+        link->why = number == 1 ? "handshake failure (simulated)"
+                                : "certificate is not good (simulated)";
         tell(link, NET_FAILED);
     } else if (link->is_node_open) {
         link->is_tls = true;
@@ -459,7 +466,8 @@ static void tls_done(void *ctx, uint64_t number)
     link_unref(link);
 }
 
-static enum err op_start_tls(struct net_conn *conn, struct tls_context *context, const struct net_tls_params *params)
+static enum err op_start_tls(
+        struct net_conn *conn, struct tls_context *context, const struct net_tls_params *params)
 {
     struct sim_link *link = link_of(conn);
     const struct sim_net_faults *faults = &link->world->faults;
@@ -476,8 +484,11 @@ static enum err op_start_tls(struct net_conn *conn, struct tls_context *context,
 static void op_info(struct net_conn *conn, struct net_info *ret_info)
 {
     struct sim_link *link = link_of(conn);
-    *ret_info = (struct net_info){ .local = link->node_address, .remote = link->peer_address, .is_tls = link->is_tls,
-        .is_verified = link->is_tls && link->is_verified, .err = link->err };
+    *ret_info = (struct net_info){ .local = link->node_address,
+        .remote = link->peer_address,
+        .is_tls = link->is_tls,
+        .is_verified = link->is_tls && link->is_verified,
+        .err = link->err };
     if (link->is_tls) {
         fmt(ret_info->tls_version, sizeof ret_info->tls_version, "TLSv1.3");
         fmt(ret_info->tls_cipher, sizeof ret_info->tls_cipher, "SIMULATED");
@@ -517,7 +528,8 @@ static void op_timer(struct net *net, struct mono deadline, void (*fired)(void *
     loop->fired = fired;
     loop->fired_ctx = ctx;
     if (deadline.ms != 0) {
-        uint64_t delay_ms = deadline.ms > events->now.ms ? (uint64_t)(deadline.ms - events->now.ms) : 0;
+        uint64_t delay_ms =
+                deadline.ms > events->now.ms ? (uint64_t)(deadline.ms - events->now.ms) : 0;
         loop->timer = sim_after(events, delay_ms, timer_fired, loop, 0);
     }
 }
@@ -558,7 +570,8 @@ struct sim_net_faults *sim_net_faults(struct sim_net *net)
     return &net->faults;
 }
 
-struct net *sim_net_loop(struct sim_net *net, void (*on_event)(void *ctx, uint32_t loop), void *ctx, uint32_t index)
+struct net *sim_net_loop(
+        struct sim_net *net, void (*on_event)(void *ctx, uint32_t loop), void *ctx, uint32_t index)
 {
     struct sim_loop *loop = mem_new(sizeof *loop);
     ASSERT(loop);
@@ -631,7 +644,8 @@ static struct sim_listener *find_listener(struct sim_net *net, const struct ip_p
 {
     struct sim_listener *found[16];
     uint32_t count = 0;
-    for (struct list *item = net->listeners.next; item != &net->listeners && count < 16; item = item->next) {
+    for (struct list *item = net->listeners.next; item != &net->listeners && count < 16;
+            item = item->next) {
         struct sim_listener *listener = CONTAINER_OF(item, struct sim_listener, at);
         if (!listener->is_dead && !listener->is_paused && ip_eq(listener->address.ip, at->ip) &&
                 listener->address.port == at->port) {
@@ -667,8 +681,8 @@ static void dial_arrives(void *ctx, uint64_t number)
     link_unref(link);
 }
 
-struct sim_link *sim_net_dial(
-        struct sim_net *net, struct ip from, struct ip_port to, const struct sim_peer *peer, void *ctx)
+struct sim_link *sim_net_dial(struct sim_net *net, struct ip from, struct ip_port to,
+        const struct sim_peer *peer, void *ctx)
 {
     struct ip_port here = { from, (uint16_t)(20000 + prng_below(&net->events->prng, 40000)) };
     struct sim_link *link = link_new(net, to, here);
@@ -676,7 +690,8 @@ struct sim_link *sim_net_dial(
     link->peer = peer;
     link->peer_ctx = ctx;
     link->refs = 2; /* the peer's end, and the connection under way */
-    sim_after(net->events, 1 + prng_below(&net->events->prng, net->faults.delay_ms_max + 1), dial_arrives, link, 0);
+    sim_after(net->events, 1 + prng_below(&net->events->prng, net->faults.delay_ms_max + 1),
+            dial_arrives, link, 0);
     return link;
 }
 

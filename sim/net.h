@@ -20,7 +20,8 @@ struct sim_link; /* the peer's end of a connection */
 struct sim_peer {
     void (*opened)(void *ctx, struct sim_link *link);
     void (*bytes)(void *ctx, struct sim_link *link, struct str bytes);
-    void (*closed)(void *ctx, struct sim_link *link, bool is_reset); /* last call; forget the link */
+    void (*closed)(
+            void *ctx, struct sim_link *link, bool is_reset); /* last call; forget the link */
 };
 
 /* Chances, per million, of what goes wrong on the way. Drawn per seed by the world. */
@@ -38,11 +39,12 @@ MUST_USE enum err sim_net_new(struct sim_events *events, struct sim_net **ret_ne
 void sim_net_free(struct sim_net *net);
 struct sim_net_faults *sim_net_faults(struct sim_net *net);
 
-/* The node's nets: made anew for every life of the node. on_event is called after the node was told of
- * something, so that its loop gets a turn. */
-struct net *sim_net_loop(struct sim_net *net, void (*on_event)(void *ctx, uint32_t loop), void *ctx, uint32_t loop);
-/* The node died: its ends vanish without a word, peers see resets. Its struct nets are still valid for
- * calls that tear it down, and freed by sim_net_bury. */
+/* The node's nets: made anew for every life of the node. on_event is called after the node was told
+ * of something, so that its loop gets a turn. */
+struct net *sim_net_loop(
+        struct sim_net *net, void (*on_event)(void *ctx, uint32_t loop), void *ctx, uint32_t loop);
+/* The node died: its ends vanish without a word, peers see resets. Its struct nets are still valid
+ * for calls that tear it down, and freed by sim_net_bury. */
 void sim_net_kill(struct sim_net *net);
 void sim_net_bury(struct sim_net *net);
 
@@ -53,10 +55,10 @@ enum sim_server_state { SIM_SERVER_UP, SIM_SERVER_REFUSES, SIM_SERVER_SILENT };
 /* Whether connections to that server are answered. */
 void sim_net_set_server(struct sim_net *net, struct ip_port at, enum sim_server_state state);
 /* Dials the node; opened or closed follows. from: the client's address. */
-struct sim_link *sim_net_dial(
-        struct sim_net *net, struct ip from, struct ip_port to, const struct sim_peer *peer, void *ctx);
+struct sim_link *sim_net_dial(struct sim_net *net, struct ip from, struct ip_port to,
+        const struct sim_peer *peer, void *ctx);
 void sim_link_send(struct sim_link *link, struct str bytes);
-void sim_link_close(struct sim_link *link, bool is_reset); /* no closed() for one's own */
+void sim_link_close(struct sim_link *link, bool is_reset);   /* no closed() for one's own */
 struct ip_port sim_link_remote(const struct sim_link *link); /* the node's address */
 
 #endif

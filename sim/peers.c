@@ -34,8 +34,9 @@ static void make_body(uint32_t message, uint32_t body_bytes, struct buf *body)
 static void make_content(const struct peers *peers, uint32_t message, struct buf *content)
 {
     const struct message *m = &peers->message[message];
-    buf_addf(content, "From: App <s%u@sender.example>\r\nTo: list:;\r\nSubject: simulated %u\r\n"
-                      "X-Message: %u\r\n\r\n",
+    buf_addf(content,
+            "From: App <s%u@sender.example>\r\nTo: list:;\r\nSubject: simulated %u\r\n"
+            "X-Message: %u\r\n\r\n",
             message, message, message);
     struct buf body;
     buf_init(&body, CONTENT_BYTES_MAX);
@@ -49,7 +50,7 @@ static bool parse_name(struct str address, char letter, uint64_t max, uint64_t *
 {
     size_t at = str_index(address, '@');
     return address.len > 1 && address.ptr[0] == letter && at < address.len &&
-            str_to_u64(str_sub(address, 1, at - 1), max, ret_number) == OK;
+           str_to_u64(str_sub(address, 1, at - 1), max, ret_number) == OK;
 }
 
 /* ---- lines ---- */
@@ -113,8 +114,8 @@ static void hang_up(struct server *server, bool is_reset)
 /* A reply that is none: what a broken or hostile server may send. */
 static void say_garbage(struct server *server)
 {
-    static const char *const garbage[] = { "999 what", "250-never", "2x0 ok", "450 \x01\x02 %n%n%n", "hello",
-        "000 0.0.0", "250-a\r\n550 b" };
+    static const char *const garbage[] = { "999 what", "250-never", "2x0 ok", "450 \x01\x02 %n%n%n",
+        "hello", "000 0.0.0", "250-a\r\n550 b" };
     server->peers->garbage_count++;
     say(server, garbage[prng_below(&server->peers->events->prng, COUNT_OF(garbage))]);
 }
@@ -159,7 +160,8 @@ static void take_message(struct server *server, bool is_reply_lost)
         note_report(peers, buf_str(&server->content));
     }
     for (uint32_t i = 0; i < server->token_count; i++) {
-        sim_trace(peers->events, "received t%u%s", server->token[i], is_reply_lost ? " (reply lost)" : "");
+        sim_trace(peers->events, "received t%u%s", server->token[i],
+                is_reply_lost ? " (reply lost)" : "");
         note_copy(peers, server->token[i], buf_str(&server->content), is_reply_lost);
     }
 }
@@ -216,7 +218,7 @@ static void on_rcpt(struct server *server, struct str line)
         server->is_report = true;
         say(server, "250 2.1.5 ok");
     } else if (!parse_name(address, 't', peers->token_count - 1, &number) ||
-            server->token_count == COUNT_OF(server->token)) {
+               server->token_count == COUNT_OF(server->token)) {
         say(server, "550 5.1.1 nobody of that name was ever offered");
     } else if (peers->token[number].is_unknown_user) {
         say(server, "550 5.1.1 user unknown");
@@ -238,8 +240,9 @@ static bool on_command(struct server *server, struct str line)
     if (chance(peers, faults->garbage)) {
         say_garbage(server);
     } else if (str_starts_nocase(line, STR("EHLO"))) {
-        say(server, server->is_pipelining ? "250-peer\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 0"
-                                          : "250-peer\r\n250 8BITMIME");
+        say(server, server->is_pipelining
+                            ? "250-peer\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 0"
+                            : "250-peer\r\n250 8BITMIME");
     } else if (str_starts_nocase(line, STR("HELO")) || str_starts_nocase(line, STR("NOOP"))) {
         say(server, "250 ok");
     } else if (str_starts_nocase(line, STR("RSET"))) {
@@ -343,7 +346,15 @@ static void *server_make(void *ctx, struct sim_link *link)
 
 /* ---- a client that submits ---- */
 
-enum client_step { CLIENT_BANNER, CLIENT_EHLO, CLIENT_MAIL, CLIENT_RCPT, CLIENT_DATA, CLIENT_DOT, CLIENT_QUIT };
+enum client_step {
+    CLIENT_BANNER,
+    CLIENT_EHLO,
+    CLIENT_MAIL,
+    CLIENT_RCPT,
+    CLIENT_DATA,
+    CLIENT_DOT,
+    CLIENT_QUIT
+};
 struct client {
     struct list at;
     struct peers *peers;
@@ -386,11 +397,13 @@ static void ask_rcpt(struct client *client)
     char line[128];
     const struct message *message = &client->peers->message[client->message];
     uint32_t number = message->first_token + client->asked_rcpt;
-    fmt(line, sizeof line, "RCPT TO:<t%u@d%u.example>", number, client->peers->token[number].domain);
+    fmt(line, sizeof line, "RCPT TO:<t%u@d%u.example>", number,
+            client->peers->token[number].domain);
     ask(client, line);
 }
 
-/* Sends the content, perhaps only a part of it before the line is cut. False: the client is gone. */
+/* Sends the content, perhaps only a part of it before the line is cut. False: the client is gone.
+ */
 static bool send_content(struct client *client)
 {
     struct peers *peers = client->peers;
@@ -410,7 +423,8 @@ static bool send_content(struct client *client)
     }
     bool is_cut = chance(peers, peers->faults.client_drops);
     if (is_cut) {
-        sim_link_send(client->link, str_sub(buf_str(&wire), 0, prng_below(&peers->events->prng, wire.len)));
+        sim_link_send(client->link,
+                str_sub(buf_str(&wire), 0, prng_below(&peers->events->prng, wire.len)));
     } else {
         buf_add_c(&wire, ".\r\n");
         for (uint32_t i = 0; i < peers->message[client->message].token_count; i++) {
@@ -501,7 +515,7 @@ static void client_bytes(void *ctx, struct sim_link *link, struct str bytes)
         size_t used = line.len + 2;
         uint64_t code = 0;
         bool is_last = line.len >= 3 && str_to_u64(str_sub(line, 0, 3), 999, &code) == OK &&
-                (line.len == 3 || line.ptr[3] == ' ');
+                       (line.len == 3 || line.ptr[3] == ' ');
         if (is_last && !client_reply(client, (uint32_t)code, line)) {
             return;
         }
@@ -527,7 +541,8 @@ void peers_submit(struct peers *peers, uint32_t message)
     buf_init(&client->reader.pending, LINE_BYTES_MAX * 16);
     list_add_last(&peers->clients, &client->at);
     peers->message[message].is_begun = true;
-    struct ip from = { .family = IP_V4, .byte = { 10, 1, (uint8_t)(message >> 8), (uint8_t)message } };
+    struct ip from = { .family = IP_V4,
+        .byte = { 10, 1, (uint8_t)(message >> 8), (uint8_t)message } };
     client->link = sim_net_dial(peers->net, from, peers->node, &client_peer, client);
 }
 
@@ -540,7 +555,8 @@ static void plan_tokens(struct peers *peers)
         struct message *message = &peers->message[m];
         bool is_many = prng_chance(prng, 50000);
         message->first_token = peers->token_count;
-        message->token_count = is_many ? 2 + (uint32_t)prng_below(prng, PEER_RCPT_COUNT_MAX - 2) : 1;
+        message->token_count =
+                is_many ? 2 + (uint32_t)prng_below(prng, PEER_RCPT_COUNT_MAX - 2) : 1;
         message->body_bytes = prng_chance(prng, 20000) ? (uint32_t)prng_below(prng, 200000)
                                                        : (uint32_t)prng_below(prng, 3000);
         for (uint32_t i = 0; i < message->token_count; i++) {
@@ -568,10 +584,12 @@ static void publish(struct peers *peers, struct sim_dns *dns)
     }
 }
 
-void peers_init(struct peers *peers, struct sim_events *events, struct sim_net *net, struct sim_dns *dns,
-        struct ip_port node, uint32_t message_count)
+void peers_init(struct peers *peers, struct sim_events *events, struct sim_net *net,
+        struct sim_dns *dns, struct ip_port node, uint32_t message_count)
 {
-    *peers = (struct peers){ .events = events, .net = net, .node = node, .message_count = message_count };
+    *peers = (struct peers){
+        .events = events, .net = net, .node = node, .message_count = message_count
+    };
     peers->message = mem_new(message_count * sizeof *peers->message);
     peers->token = mem_new(message_count * (size_t)PEER_RCPT_COUNT_MAX * sizeof *peers->token);
     ASSERT(peers->message && peers->token);

@@ -26,13 +26,13 @@ struct token {
     uint16_t replies_lost;    /* of these, whose 250 did not reach the node for sure */
     uint16_t bounces;         /* reports about it that reached the sender */
     bool is_mixed;            /* a copy had other content */
-    bool is_excused;          /* its copy came so shortly before a power cut that no record need be left */
-    int64_t last_copy_ms;     /* mono */
+    bool is_excused; /* its copy came so shortly before a power cut that no record need be left */
+    int64_t last_copy_ms; /* mono */
 };
 struct message {
     uint32_t first_token, token_count;
     uint32_t body_bytes;
-    char id[27];              /* "queued as", once acknowledged */
+    char id[27]; /* "queued as", once acknowledged */
     bool is_begun;
 };
 
@@ -59,8 +59,8 @@ struct peers {
 };
 
 /* Makes the plan of messages: counts, recipients, sizes. Offers nothing yet. */
-void peers_init(struct peers *peers, struct sim_events *events, struct sim_net *net, struct sim_dns *dns,
-        struct ip_port node, uint32_t message_count);
+void peers_init(struct peers *peers, struct sim_events *events, struct sim_net *net,
+        struct sim_dns *dns, struct ip_port node, uint32_t message_count);
 /* A client submits that message now. It does not resend. */
 void peers_submit(struct peers *peers, uint32_t message);
 void peers_done(struct peers *peers);

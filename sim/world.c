@@ -26,7 +26,6 @@ static void mail_line(void *ctx, struct str line)
     }
 }
 
-
 enum err world_new(uint64_t seed, struct str config_text, struct world **ret_world, struct why *why)
 {
     struct world *world = mem_new(sizeof *world);
@@ -35,7 +34,8 @@ enum err world_new(uint64_t seed, struct str config_text, struct world **ret_wor
     sim_events_init(&world->events, seed);
     enum err err = config_parse(config_text, STR("simulation"), &world->config, report);
     if (err != OK) {
-        why_set(why, "configuration line %u: %.*s", report->fault[0].line, STR_ARG(report->fault[0].text));
+        why_set(why, "configuration line %u: %.*s", report->fault[0].line,
+                STR_ARG(report->fault[0].text));
         config_report_done(report);
         mem_free(report);
         mem_free(world);
@@ -156,19 +156,24 @@ void world_crash(struct world *world, enum world_crash how)
 {
     ASSERT(world->node);
     world->crash_count++;
-    sim_trace(&world->events, "crash %u (%s)", world->crash_count, how == WORLD_KILL ? "kill" : "power");
+    sim_trace(&world->events, "crash %u (%s)", world->crash_count,
+            how == WORLD_KILL ? "kill" : "power");
     struct sim_disk *disks[] = { world->spool_disk, world->history_disk, world->sandbox_disk };
-    /* the disks stop taking anything first, so that tearing the node down leaves no trace on them */
+    /* the disks stop taking anything first, so that tearing the node down leaves no trace on them
+     */
     for (size_t i = 0; i < COUNT_OF(disks); i++) {
         sim_disk_cut_at(disks[i], 1);
     }
     drop_edge(world);
-    static const enum sim_disk_crash cuts[] = { SIM_CRASH_NONE, SIM_CRASH_ALL, SIM_CRASH_PREFIX, SIM_CRASH_RANDOM,
-        SIM_CRASH_TORN };
+    static const enum sim_disk_crash cuts[] = { SIM_CRASH_NONE, SIM_CRASH_ALL, SIM_CRASH_PREFIX,
+        SIM_CRASH_RANDOM, SIM_CRASH_TORN };
     for (size_t i = 0; i < COUNT_OF(disks); i++) {
         struct prng *prng = &world->events.prng;
-        enum sim_disk_crash mode = how == WORLD_KILL ? SIM_CRASH_KILL : cuts[prng_below(prng, COUNT_OF(cuts))];
-        uint64_t arg = mode == SIM_CRASH_PREFIX ? prng_below(prng, sim_disk_pending_count(disks[i]) + 1) : prng_next(prng);
+        enum sim_disk_crash mode =
+                how == WORLD_KILL ? SIM_CRASH_KILL : cuts[prng_below(prng, COUNT_OF(cuts))];
+        uint64_t arg = mode == SIM_CRASH_PREFIX
+                               ? prng_below(prng, sim_disk_pending_count(disks[i]) + 1)
+                               : prng_next(prng);
         sim_disk_cut_at(disks[i], 0);
         sim_disk_crash(disks[i], mode, arg);
     }
@@ -222,7 +227,8 @@ bool world_step(struct world *world, struct mono until)
     struct mono event = sim_next_time(&world->events);
     bool is_event_now = event.ms != 0 && event.ms <= world->events.now.ms;
     /* an event of this instant and a turn may come in either order */
-    if (world->node && !(is_event_now && prng_chance(&world->events.prng, 500000)) && take_turn(world)) {
+    if (world->node && !(is_event_now && prng_chance(&world->events.prng, 500000)) &&
+            take_turn(world)) {
         return true;
     }
     struct mono due = next_due(world);
@@ -249,12 +255,12 @@ void world_run_for(struct world *world, uint64_t ms)
     world_run_until(world, mono_after(world->events.now, ms));
 }
 
-uint16_t world_ask(struct world *world, const char *method, const char *path, const char *query, const char *body,
-        struct buf *ret_body)
+uint16_t world_ask(struct world *world, const char *method, const char *path, const char *query,
+        const char *body, struct buf *ret_body)
 {
     enum { ASK_MS_MAX = 10000 };
-    struct control_request request = { str_from_c(method), str_from_c(path), str_from_c(query), str_from_c(body),
-        STR("operator") };
+    struct control_request request = { str_from_c(method), str_from_c(path), str_from_c(query),
+        str_from_c(body), STR("operator") };
     struct control *control;
     struct mono end = mono_after(world->events.now, ASK_MS_MAX);
     ASSERT(world->node && control_begin(world->node, &request, &control) == OK);

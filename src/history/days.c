@@ -10,7 +10,8 @@
 enum { META_VERSION = 1, META_BYTES_MAX = 4096, MS_PER_DAY = 86400000, DAY_MAX = 2932896 };
 enum { REFUSED_BYTES_MAX = 64 << 20 };
 
-/* ---- names ------------------------------------------------------------------------------------ */
+/* ---- names ------------------------------------------------------------------------------------
+ */
 
 int32_t day_of(struct wall at)
 {
@@ -41,8 +42,8 @@ bool day_name_parse(const char *name, int32_t *ret_day, uint32_t *ret_part)
     fmt(midnight, sizeof midnight, "%.10sT00:00:00Z", name + prefix.len);
     part = str_sub(s, 18, s.len - 21);
     if (time_parse_rfc3339(str_from_c(midnight), &at) != OK ||
-            (part.len > 0 && (part.ptr[0] != '.' ||
-                                     str_to_u64(str_from(part, 1), 1000, &number) != OK))) {
+            (part.len > 0 &&
+                    (part.ptr[0] != '.' || str_to_u64(str_from(part, 1), 1000, &number) != OK))) {
         return false;
     }
     *ret_day = day_of(at);
@@ -50,7 +51,8 @@ bool day_name_parse(const char *name, int32_t *ret_day, uint32_t *ret_part)
     return true;
 }
 
-/* ---- the meta row ----------------------------------------------------------------------------- */
+/* ---- the meta row -----------------------------------------------------------------------------
+ */
 
 bool position_is_before(const struct spool_position *a, const struct spool_position *b)
 {
@@ -132,7 +134,8 @@ enum err day_meta_decode(struct str bytes, struct day_meta *ret_meta)
     return OK;
 }
 
-/* ---- the list of files ------------------------------------------------------------------------ */
+/* ---- the list of files ------------------------------------------------------------------------
+ */
 
 void day_drop_work(struct day *day)
 {
@@ -221,8 +224,8 @@ static bool is_broken(const struct days *days, const char *name)
 /* Leaves the file as it is from now on, and goes on in another. */
 static void day_break(struct days *days, struct day *day, const struct why *why)
 {
-    log_error(days->log, "history", "%s is damaged or not ours, and is left as it is: %s", day->name,
-            why->text);
+    log_error(days->log, "history", "%s is damaged or not ours, and is left as it is: %s",
+            day->name, why->text);
     struct day_name *grown = mem_grow(days->broken, (days->broken_count + 1) * sizeof *grown);
     if (grown != NULL) {
         days->broken = grown;
@@ -246,7 +249,8 @@ static bool disk_works(const struct days *days)
     if (disk->ops->open(disk, name, DISK_WRITE | DISK_CREATE, &file, NULL) != OK) {
         return false;
     }
-    bool works = disk->ops->write(file, &iov, 1, 0, NULL) == OK && disk->ops->sync(file, NULL) == OK;
+    bool works =
+            disk->ops->write(file, &iov, 1, 0, NULL) == OK && disk->ops->sync(file, NULL) == OK;
     disk->ops->close(file);
     return disk->ops->remove(disk, name, NULL) == OK && works;
 }
@@ -425,7 +429,8 @@ void days_close(struct days *days)
     days->vfs = NULL;
 }
 
-/* ---- finding ---------------------------------------------------------------------------------- */
+/* ---- finding ----------------------------------------------------------------------------------
+ */
 
 enum err days_for(struct days *days, struct wall at, struct day **ret_day, struct why *why)
 {
@@ -472,7 +477,8 @@ enum err days_find(struct days *days, uint64_t msg_id, struct day **ret_day, str
     return E_NOT_FOUND;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------
+ */
 
 static void note_msg(struct day_meta *meta, uint64_t msg_id)
 {
@@ -502,8 +508,8 @@ static enum err write_stories(struct day *day, struct why *why)
             note_msg(&day->meta, story->msg_id);
         }
         if (err == OK) {
-            err = store_put(day->store, STORE_MSG, (int64_t)story->msg_id,
-                    buf_str(&story->row.bytes), why);
+            err = store_put(
+                    day->store, STORE_MSG, (int64_t)story->msg_id, buf_str(&story->row.bytes), why);
         }
     }
     return err;
@@ -529,8 +535,8 @@ static enum err write_meta(struct days *days, struct day *day, struct why *why)
     return err == OK ? store_put(day->store, STORE_META, 0, buf_str(&days->scratch), why) : err;
 }
 
-enum err day_commit(struct days *days, struct day *day, const struct spool_position *upto,
-        struct why *why)
+enum err day_commit(
+        struct days *days, struct day *day, const struct spool_position *upto, struct why *why)
 {
     enum err err = day_use(days, day, why);
     if (err == OK) {
@@ -594,7 +600,8 @@ uint64_t days_wal_bytes(const struct days *days)
     return bytes;
 }
 
-/* ---- retention -------------------------------------------------------------------------------- */
+/* ---- retention --------------------------------------------------------------------------------
+ */
 
 static uint64_t file_bytes(struct disk *disk, const char *name)
 {

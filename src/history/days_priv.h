@@ -16,11 +16,11 @@
 #include "history/story_priv.h"
 
 enum {
-    DAYS_COUNT_MAX = 4096,         /* files in the directory that are looked at */
-    DAYS_OPEN_MAX = 3,             /* kept open for writing */
-    DAYS_REFUSED_MAX = 100000,     /* refusals stored a day; more are only counted */
+    DAYS_COUNT_MAX = 4096,     /* files in the directory that are looked at */
+    DAYS_OPEN_MAX = 3,         /* kept open for writing */
+    DAYS_REFUSED_MAX = 100000, /* refusals stored a day; more are only counted */
     DAYS_NAME_BYTES_MAX = 40,
-    DAYS_READ_TRIES = 60           /* then a file that cannot be read is given up */
+    DAYS_READ_TRIES = 60 /* then a file that cannot be read is given up */
 };
 
 /* "history-2026-11-25.db", with ".2" and so on before ".db" where a damaged file was left. */
@@ -30,8 +30,8 @@ int32_t day_of(struct wall at); /* since 1970, within what a name can say */
 
 /* Row 0 of a file's meta table. */
 struct day_meta {
-    uint64_t epoch;          /* of positions and message numbers: see struct days */
-    struct spool_position upto; /* complete for all records before this */
+    uint64_t epoch;               /* of positions and message numbers: see struct days */
+    struct spool_position upto;   /* complete for all records before this */
     uint64_t msg_first, msg_last; /* least and greatest message number */
     uint64_t refused_rows;
     struct story_counts counts;
@@ -46,22 +46,22 @@ struct day {
     int32_t number;
     uint32_t part;
     char name[DAYS_NAME_BYTES_MAX];
-    struct store *store;    /* NULL: not open */
-    uint64_t used_at;       /* for closing the least recently used */
-    bool is_left;           /* damaged, or of another epoch: only read by others */
-    bool is_dirty;          /* something to commit */
-    bool is_unsynced;       /* committed since its last whole checkpoint */
+    struct store *store; /* NULL: not open */
+    uint64_t used_at;    /* for closing the least recently used */
+    bool is_left;        /* damaged, or of another epoch: only read by others */
+    bool is_dirty;       /* something to commit */
+    bool is_unsynced;    /* committed since its last whole checkpoint */
     struct day_meta meta;
     struct key_list keys;
     struct story *stories, **stories_end; /* of this commit, oldest first */
-    struct buf refused;     /* str32 each */
+    struct buf refused;                   /* str32 each */
 };
 /* A file that was found damaged while it was used; remembered until the process ends. */
 struct day_name {
     char name[DAYS_NAME_BYTES_MAX];
 };
-/* epoch: a spool that was made anew numbers its batches from the start. Then the history begins a new
- * epoch in new files; those of older ones stay for reading. */
+/* epoch: a spool that was made anew numbers its batches from the start. Then the history begins a
+ * new epoch in new files; those of older ones stay for reading. */
 struct days {
     struct vfs *vfs;
     struct disk *disk;
@@ -77,7 +77,8 @@ struct days {
     struct buf scratch;
 };
 MUST_USE enum err days_init(struct days *days, struct disk *disk, const struct log *log);
-/* Opens all files there are, to read their meta rows. epoch 0 becomes the latest that a file has. */
+/* Opens all files there are, to read their meta rows. epoch 0 becomes the latest that a file has.
+ */
 MUST_USE enum err days_load(struct days *days, struct why *why);
 /* Closes all files and drops what is not committed: before the next days_load. */
 void days_forget(struct days *days);
@@ -85,16 +86,17 @@ void days_close(struct days *days);
 void days_new_epoch(struct days *days); /* nothing is uncommitted */
 /* The file for what was accepted then; made where there is none. E_CORRUPT from any of these calls:
  * that file will not be used again; forget and load, and go on without it. */
-MUST_USE enum err days_for(struct days *days, struct wall at, struct day **ret_day, struct why *why);
+MUST_USE enum err days_for(
+        struct days *days, struct wall at, struct day **ret_day, struct why *why);
 /* The row of a message and the file that has it. E_NOT_FOUND: gone with its file, or never seen.
  * Bytes as store_get. */
 MUST_USE enum err days_find(struct days *days, uint64_t msg_id, struct day **ret_day,
         struct str *ret_bytes, struct why *why);
-void day_drop_work(struct day *day); /* what was not committed */
+void day_drop_work(struct day *day);                       /* what was not committed */
 void day_take_story(struct day *day, struct story *story); /* for the next commit */
 /* Writes what is in the day's lists and its meta row, complete up to there. */
-MUST_USE enum err day_commit(struct days *days, struct day *day, const struct spool_position *upto,
-        struct why *why);
+MUST_USE enum err day_commit(
+        struct days *days, struct day *day, const struct spool_position *upto, struct why *why);
 /* All files durable as committed. *ret_is_whole false: a reader is in the way; ask again. */
 MUST_USE enum err days_checkpoint(struct days *days, bool *ret_is_whole, struct why *why);
 uint64_t days_wal_bytes(const struct days *days);
@@ -102,7 +104,8 @@ uint64_t days_wal_bytes(const struct days *days);
  * The youngest always stays. Returns whether one was removed. */
 bool days_retire(struct days *days, struct wall now, uint32_t days_max, uint64_t bytes_max);
 
-/* ---- the durable position --------------------------------------------------------------------- */
+/* ---- the durable position ---------------------------------------------------------------------
+ */
 
 struct start {
     uint64_t epoch;

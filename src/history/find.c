@@ -41,7 +41,8 @@ void history_close(struct history *history)
     }
 }
 
-/* ---- the files -------------------------------------------------------------------------------- */
+/* ---- the files --------------------------------------------------------------------------------
+ */
 
 struct file {
     int32_t day;
@@ -80,8 +81,9 @@ static int newest_first(const void *a, const void *b)
 
 /* Calls each with every file that can be read, newest first, until it says E_EOF (enough). Damaged
  * files are passed over; *ret_is_damaged says that there were some, why about the last. */
-static enum err each_file(struct history *history, enum err (*each)(void *ctx, struct store *store, struct why *why),
-        void *ctx, bool *ret_is_damaged, struct why *why)
+static enum err each_file(struct history *history,
+        enum err (*each)(void *ctx, struct store *store, struct why *why), void *ctx,
+        bool *ret_is_damaged, struct why *why)
 {
     struct file_list list = { 0 };
     *ret_is_damaged = false;
@@ -111,7 +113,8 @@ static enum err each_file(struct history *history, enum err (*each)(void *ctx, s
     return err == E_EOF ? OK : err;
 }
 
-/* ---- messages --------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------
+ */
 
 struct search {
     enum history_key by;
@@ -236,7 +239,8 @@ enum err history_find_json(struct history *history, const struct history_query *
     return err;
 }
 
-/* ---- refusals --------------------------------------------------------------------------------- */
+/* ---- refusals ---------------------------------------------------------------------------------
+ */
 
 static enum err refusals_of_file(void *ctx, struct store *store, struct why *why)
 {
@@ -272,7 +276,8 @@ enum err history_refusals_json(
     return err;
 }
 
-/* ---- totals ----------------------------------------------------------------------------------- */
+/* ---- totals -----------------------------------------------------------------------------------
+ */
 
 static void add_counts(struct history_totals *totals, const struct story_counts *counts)
 {

@@ -19,9 +19,9 @@
 #include "spool/spool.h"
 
 struct history_conf {
-    uint32_t days;            /* files older than this are removed */
-    uint64_t bytes_max;       /* oldest files go beyond this */
-    struct str hostname;      /* for log lines */
+    uint32_t days;       /* files older than this are removed */
+    uint64_t bytes_max;  /* oldest files go beyond this */
+    struct str hostname; /* for log lines */
     bool is_log_postfix, is_log_json;
     /* Finished lines without newline, in order; must not block for long. NULL: no log. */
     void (*line)(void *ctx, struct str line);
@@ -47,7 +47,8 @@ struct mono scribe_turn(struct scribe *scribe, struct mono now);
 bool scribe_is_caught_up(const struct scribe *scribe);
 void scribe_free(struct scribe *scribe); /* commits first */
 
-/* ---- questions, any thread, also without a node ----------------------------------------------- */
+/* ---- questions, any thread, also without a node -----------------------------------------------
+ */
 
 struct history; /* read-only connections to the day files */
 /* disk: the directory of the files, through which SQLite reads too. */
@@ -57,13 +58,13 @@ void history_close(struct history *history);
 enum history_key { HISTORY_BY_ID, HISTORY_BY_TAG, HISTORY_BY_RECIPIENT, HISTORY_BY_MESSAGE_ID };
 struct history_query {
     enum history_key by;
-    struct str value;         /* ULID text, tag, address, Message-ID with or without <> */
-    uint32_t count_max;       /* newest first */
+    struct str value;   /* ULID text, tag, address, Message-ID with or without <> */
+    uint32_t count_max; /* newest first */
 };
 /* One story as JSON (object with message fields, "recipients": [ { "address", "state",
  * "events": [ ... ] } ]), names as DESIGN 10. Appends an array. E_NOT_FOUND: none. */
-MUST_USE enum err history_find_json(
-        struct history *history, const struct history_query *query, struct buf *ret_json, struct why *why);
+MUST_USE enum err history_find_json(struct history *history, const struct history_query *query,
+        struct buf *ret_json, struct why *why);
 /* Refusals at the door, newest first, as a JSON array. */
 MUST_USE enum err history_refusals_json(
         struct history *history, uint32_t count_max, struct buf *ret_json, struct why *why);
@@ -75,7 +76,8 @@ struct history_totals {
     uint64_t attempts, refused;
     struct spool_position upto;
 };
-MUST_USE enum err history_count(struct history *history, struct history_totals *ret_totals, struct why *why);
+MUST_USE enum err history_count(
+        struct history *history, struct history_totals *ret_totals, struct why *why);
 
 /* The story for people, from history_find_json's output: a timeline with the cause in words. */
 MUST_USE enum err history_story_text(struct str json, bool is_coloured, struct buf *ret_text);

@@ -72,13 +72,13 @@ static size_t add_odd_char(struct buf *json, struct str s)
         buf_add(json, len ? str_sub(s, 0, len) : STR("\xef\xbf\xbd"));
         return len ? len : 1;
     }
-    if (c == '"' || c == '\\') {
+    if (c == '\0') { /* many readers take no NUL */
+        buf_add(json, STR("\xef\xbf\xbd"));
+    } else if (c == '"' || c == '\\') {
         buf_add_char(json, '\\');
         buf_add_char(json, (char)c);
     } else if (c == '\n') {
         buf_add(json, STR("\\n"));
-    } else if (c == 0) { /* legal, but many readers of JSON refuse it */
-        buf_add(json, STR("\xef\xbf\xbd"));
     } else {
         buf_addf(json, "\\u%04x", (unsigned)c);
     }

@@ -11,7 +11,7 @@
 
 void json_open(struct buf *json, const char *name, char bracket); /* name NULL: in an array */
 void json_close(struct buf *json, char bracket);
-/* Escapes what JSON must; what is not UTF-8 becomes U+FFFD. */
+/* Escapes what JSON must; NUL, and what is not UTF-8, becomes U+FFFD. */
 void json_str(struct buf *json, const char *name, struct str value);
 void json_str_if(struct buf *json, const char *name, struct str value); /* not when empty */
 /* An object of the lines "key=value\n". */

@@ -15,11 +15,11 @@ enum {
     HASH_BITS = 31,
     SAME_BITS = 10,
     RUN_BITS = 22,
-    CHUNK_BYTES = 4030,            /* with its row it fills a page of 4096 */
+    CHUNK_BYTES = 4030, /* with its row it fills a page of 4096 */
     ENTRY_BYTES_MAX = 20,
     MERGE_COUNT = 8,
     LEVEL_COUNT = 7,
-    RUN_KEYS_FULL = 131072,        /* is merged no more */
+    RUN_KEYS_FULL = 131072,         /* is merged no more */
     SAME_MAX = (1 << SAME_BITS) - 1 /* 8 × RUN_KEYS_FULL / 4 equal hashes of ≤ 6 bytes: 400 */
 };
 static_assert(HASH_BITS + SAME_BITS + RUN_BITS == 63, "row numbers are not negative");
@@ -39,7 +39,8 @@ static uint32_t hash_of(int64_t row)
     return (uint32_t)((uint64_t)row >> SAME_BITS) & ((1U << HASH_BITS) - 1);
 }
 
-/* ---- what is hashed --------------------------------------------------------------------------- */
+/* ---- what is hashed ---------------------------------------------------------------------------
+ */
 
 struct str keys_value(enum history_key by, struct str value)
 {
@@ -98,7 +99,8 @@ enum err key_list_add(struct key_list *list, uint64_t msg_id, const struct row_h
     return err;
 }
 
-/* ---- writing a run ---------------------------------------------------------------------------- */
+/* ---- writing a run ----------------------------------------------------------------------------
+ */
 
 struct chunk_writer {
     struct store *store;
@@ -127,8 +129,8 @@ static enum err chunk_flush(struct chunk_writer *writer)
         return OK;
     }
     enum err err = store_put(writer->store, STORE_KEY,
-            row_number(writer->run, writer->first, writer->same), str_of(writer->bytes, writer->len),
-            writer->why);
+            row_number(writer->run, writer->first, writer->same),
+            str_of(writer->bytes, writer->len), writer->why);
     writer->len = 0;
     return err;
 }
@@ -150,15 +152,15 @@ static enum err chunk_add(struct chunk_writer *writer, const struct key *key)
         writer->last = (struct key){ key->hash, 0 };
     }
     writer->len += put_varint(writer->bytes + writer->len, key->hash - writer->last.hash);
-    writer->len += put_varint(writer->bytes + writer->len,
-            zigzag((int64_t)(key->msg_id - writer->last.msg_id)));
+    writer->len += put_varint(
+            writer->bytes + writer->len, zigzag((int64_t)(key->msg_id - writer->last.msg_id)));
     writer->last = *key;
     writer->count++;
     return err;
 }
 
-static bool run_begin(struct chunk_writer *writer, struct store *store, struct key_runs *runs,
-        struct why *why)
+static bool run_begin(
+        struct chunk_writer *writer, struct store *store, struct key_runs *runs, struct why *why)
 {
     if (runs->next_number >= 1U << RUN_BITS) {
         return false; /* more than four million commits to one day */
@@ -171,7 +173,8 @@ static bool run_begin(struct chunk_writer *writer, struct store *store, struct k
     return true;
 }
 
-/* ---- reading chunks --------------------------------------------------------------------------- */
+/* ---- reading chunks ---------------------------------------------------------------------------
+ */
 
 struct chunk_reader {
     struct cur cur;
@@ -194,7 +197,8 @@ static bool chunk_next(struct chunk_reader *reader, struct key *ret_key)
     return !reader->cur.bad;
 }
 
-/* ---- merging ---------------------------------------------------------------------------------- */
+/* ---- merging ----------------------------------------------------------------------------------
+ */
 
 struct merge_source {
     struct chunk_reader reader;
@@ -266,8 +270,8 @@ static struct merge_source *merge_least(struct merge *merge)
     return least;
 }
 
-static enum err merge_all(struct merge *merge, struct store *store, const struct key_run *run,
-        struct why *why)
+static enum err merge_all(
+        struct merge *merge, struct store *store, const struct key_run *run, struct why *why)
 {
     enum err err = OK;
     for (uint32_t i = 0; i < merge->count && err == OK; i++) {
@@ -382,7 +386,8 @@ enum err keys_write(
     return err;
 }
 
-/* ---- finding ---------------------------------------------------------------------------------- */
+/* ---- finding ----------------------------------------------------------------------------------
+ */
 
 enum { CHUNK_KEYS_MAX = CHUNK_BYTES / 2 };
 

@@ -3,7 +3,8 @@
  * lines.c - events as log lines, from the scribe's one reading of the journal.
  *
  * The Postfix shape is what existing tools read (pflogsumm is tested); our message id stands where
- * Postfix has its queue id. Nothing here calls printf: six lines a message are written at full speed.
+ * Postfix has its queue id. Nothing here calls printf: six lines a message are written at full
+ * speed.
  */
 #include "history/lines_priv.h"
 
@@ -44,7 +45,8 @@ static void emit(struct lines *lines)
     buf_clear(&lines->line);
 }
 
-/* ---- the Postfix shape ------------------------------------------------------------------------ */
+/* ---- the Postfix shape ------------------------------------------------------------------------
+ */
 
 /* What a peer said, so that it stays on its line. */
 static void add_text(struct buf *line, struct str s, size_t max_bytes)
@@ -170,27 +172,40 @@ static uint64_t ms_since(struct wall then, struct wall now)
     return now.ms > then.ms ? (uint64_t)(now.ms - then.ms) : 0;
 }
 
-/* "192.0.2.1" or "192.0.2.1:2525" or "[2001:db8::1]:25" to "[ip]:port" */
+/* "192.0.2.1" or "192.0.2.1:2525" or "[2001:db8::1]:25", in parts. */
+static void split_remote(struct str remote, struct str *ret_ip, struct str *ret_port)
+{
+    size_t colon = str_rindex(remote, ':');
+    *ret_ip = remote;
+    *ret_port = STR("25");
+    if (remote.len > 0 && remote.ptr[0] == '[') {
+        size_t end = str_index(remote, ']');
+        *ret_port = colon < remote.len && colon > end ? str_from(remote, colon + 1) : *ret_port;
+        *ret_ip = str_sub(remote, 1, end - 1);
+    } else if (colon < remote.len && colon == str_index(remote, ':')) {
+        *ret_port = str_from(remote, colon + 1);
+        *ret_ip = str_sub(remote, 0, colon);
+    }
+}
+
+static void add_host(struct buf *line, const struct spool_outcome *outcome, struct str ip)
+{
+    add_text(line, outcome->remote_host.len ? outcome->remote_host : ip, ADDRESS_BYTES_MAX);
+    buf_add_char(line, '[');
+    add_text(line, ip, IP_TEXT_CAP);
+    buf_add_char(line, ']');
+}
+
 static void add_relay(struct buf *line, const struct spool_outcome *outcome)
 {
-    struct str ip = outcome->remote_ip, port = STR("25");
+    struct str ip, port;
+    split_remote(outcome->remote_ip, &ip, &port);
     if (ip.len == 0) {
         buf_add(line, STR("none"));
         return;
     }
-    size_t colon = str_rindex(ip, ':'), first = str_index(ip, ':');
-    if (ip.ptr[0] == '[') {
-        size_t end = str_index(ip, ']');
-        port = colon > end ? str_from(ip, colon + 1) : port;
-        ip = str_sub(ip, 1, end - 1);
-    } else if (colon == first && colon < ip.len) {
-        port = str_from(ip, colon + 1);
-        ip = str_sub(ip, 0, colon);
-    }
-    add_text(line, outcome->remote_host.len ? outcome->remote_host : ip, ADDRESS_BYTES_MAX);
-    buf_add_char(line, '[');
-    add_text(line, ip, IP_TEXT_CAP);
-    buf_add(line, STR("]:"));
+    add_host(line, outcome, ip);
+    buf_add_char(line, ':');
     add_text(line, port, 8);
 }
 
@@ -208,8 +223,10 @@ static void add_reason(struct buf *line, const struct spool_outcome *outcome)
     buf_add(line, STR(" ("));
     if (!is_in_words(outcome)) {
         if (outcome->result != SPOOL_RESULT_DELIVERED) {
+            struct str ip, port;
+            split_remote(outcome->remote_ip, &ip, &port);
             buf_add(line, STR("host "));
-            add_text(line, outcome->remote_host, ADDRESS_BYTES_MAX);
+            add_host(line, outcome, ip);
             buf_add(line, STR(" said: "));
         }
         add_decimal(line, outcome->code);
@@ -345,7 +362,8 @@ static void postfix_refused(struct lines *lines, const struct spool_refusal *ref
     emit(lines);
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------- */
+/* ---- JSON -------------------------------------------------------------------------------------
+ */
 
 static void json_begin(struct lines *lines, uint64_t seq, struct wall at, const char *type)
 {
@@ -499,7 +517,8 @@ static void json_refused(struct lines *lines, uint64_t seq, const struct spool_r
     json_end(lines);
 }
 
-/* ---- events ----------------------------------------------------------------------------------- */
+/* ---- events -----------------------------------------------------------------------------------
+ */
 
 void lines_accepted(struct lines *lines, uint64_t seq, const struct story *story)
 {

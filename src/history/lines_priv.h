@@ -11,10 +11,10 @@
 
 struct lines {
     const struct history_conf *conf;
-    struct buf line;      /* reused */
-    int64_t second;       /* of stamp */
-    char stamp[32];       /* "2026-11-25T13:07:09" */
-    char tail[200];       /* " mail postfix/" … "[pid]: ", made once */
+    struct buf line; /* reused */
+    int64_t second;  /* of stamp */
+    char stamp[32];  /* "2026-11-25T13:07:09" */
+    char tail[200];  /* " mail postfix/" … "[pid]: ", made once */
     char pid[16];
     char id[ULID_TEXT_LEN + 1];
     bool is_in_set[SPOOL_RCPT_COUNT_MAX];

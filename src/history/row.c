@@ -28,7 +28,8 @@ static const struct str common[] = {
     STR_INIT("TLSv1.3 TLS_AES_128_GCM_SHA256 128 unverified"),
 };
 
-/* ---- numbers ---------------------------------------------------------------------------------- */
+/* ---- numbers ----------------------------------------------------------------------------------
+ */
 
 void add_varint(struct buf *dst, uint64_t v)
 {
@@ -58,7 +59,8 @@ uint64_t cur_varint(struct cur *cur)
     return 0;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------
+ */
 
 /* Foreign times may lie far apart: the difference wraps, and reading wraps back. */
 static uint64_t time_delta(struct wall at, int64_t since_ms)
@@ -182,7 +184,8 @@ static void add_outcome(struct row *row, const struct row_event *event)
 {
     const struct spool_outcome *outcome = &event->outcome;
     struct buf *bytes = &row->bytes;
-    buf_add_char(bytes, (char)(outcome->result | (outcome->maybe_duplicate ? RESULT_DUPLICATE : 0)));
+    buf_add_char(
+            bytes, (char)(outcome->result | (outcome->maybe_duplicate ? RESULT_DUPLICATE : 0)));
     add_varint(bytes, event->attempt_no);
     add_varint(bytes, outcome->due.ms ? time_delta(outcome->due, event->at.ms) + 1 : 0);
     add_varint(bytes, outcome->code);
@@ -229,7 +232,8 @@ void row_add(struct row *row, const struct row_event *event)
     }
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 bool row_rcpt_next(struct cur *rcpts, struct str *ret_address)
 {
@@ -275,14 +279,16 @@ static struct str skip_rcpts(struct row_reader *reader, uint32_t rcpt_count)
             reader->cur.bad = true;
         }
     }
-    return reader->cur.bad ? (struct str){ 0 } : str_of(start.ptr, start.len - reader->cur.rest.len);
+    return reader->cur.bad ? (struct str){ 0 }
+                           : str_of(start.ptr, start.len - reader->cur.rest.len);
 }
 
-enum err row_read_head(struct row_reader *reader, struct str bytes, uint16_t *scratch,
-        struct row_head *ret_head)
+enum err row_read_head(
+        struct row_reader *reader, struct str bytes, uint16_t *scratch, struct row_head *ret_head)
 {
     struct row_head head = { 0 };
-    *reader = (struct row_reader){ .cur = { .rest = bytes }, .start = bytes.ptr, .scratch = scratch };
+    *reader =
+            (struct row_reader){ .cur = { .rest = bytes }, .start = bytes.ptr, .scratch = scratch };
     struct cur *cur = &reader->cur;
     if (bytes.len > ROW_BYTES_MAX || cur_u8(cur) != ROW_VERSION) {
         return E_CORRUPT;

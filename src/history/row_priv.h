@@ -13,10 +13,10 @@
 #include "spool/spool.h"
 
 enum {
-    ROW_BYTES_MAX = 64 << 20,     /* 10,000 recipients of 320 bytes, each with 25 long attempts */
-    ROW_TEXT_BYTES_MAX = 1024,    /* of a reply's text; the rest is cut */
+    ROW_BYTES_MAX = 64 << 20,  /* 10,000 recipients of 320 bytes, each with 25 long attempts */
+    ROW_TEXT_BYTES_MAX = 1024, /* of a reply's text; the rest is cut */
     ROW_DIALOGUE_BYTES_MAX = 2048,
-    ROW_STRINGS_MAX = 96          /* that can be named by number */
+    ROW_STRINGS_MAX = 96 /* that can be named by number */
 };
 
 enum row_event_kind {
@@ -51,7 +51,8 @@ struct row_event {
     uint64_t count;               /* ELIDED */
 };
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------
+ */
 
 struct row_string {
     uint32_t at, len;
@@ -68,7 +69,8 @@ void row_begin(struct row *row, const struct spool_envelope *envelope);
 void row_begin_as(struct row *row, const struct row_head *head);
 void row_add(struct row *row, const struct row_event *event); /* errors: buf_err(&row->bytes) */
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 struct row_reader {
     struct cur cur;
@@ -80,8 +82,8 @@ struct row_reader {
     uint16_t *scratch; /* SPOOL_RCPT_COUNT_MAX numbers */
 };
 /* Views into bytes. E_CORRUPT. */
-MUST_USE enum err row_read_head(struct row_reader *reader, struct str bytes, uint16_t *scratch,
-        struct row_head *ret_head);
+MUST_USE enum err row_read_head(
+        struct row_reader *reader, struct str bytes, uint16_t *scratch, struct row_head *ret_head);
 /* False at the end, or where the row is damaged: then reader->cur.bad. */
 bool row_read_event(struct row_reader *reader, struct row_event *ret_event);
 bool row_rcpt_next(struct cur *rcpts, struct str *ret_address);

@@ -23,8 +23,10 @@ enum {
     CHECKPOINT_WAL_BYTES = 4 << 20,
     CHECKPOINT_DELAY_MS = 5000,
     RETRY_DELAY_MS = 1000,
-    RETIRE_PERIOD_MS = 600000, /* one file at most each time: a clock that jumps far ahead must not
-                                  take the whole history with it before somebody sees */
+    RETIRE_PERIOD_MS = 600000,  /* one file at most each time: a clock that jumps far ahead must not
+                                   take the whole history with it before somebody sees */
+    CLOCK_STEP_MS = 60000,      /* no drift is that fast between two looks */
+    CLOCK_STEADY_MS = 86400000, /* without a step, before files are judged by their age */
     MAILBOX_COUNT_MAX = 64
 };
 
@@ -38,28 +40,31 @@ struct scribe {
     struct scribe_ports ports;
     struct days days;
     struct lines lines;
-    struct map open; /* msg_id → struct story *, of this commit */
-    struct spool_position at;      /* next record to read */
-    uint64_t whole_batch;          /* all its records and those before are read */
-    struct spool_position logged;  /* lines were written before this */
-    struct start committed;        /* what the day files have, perhaps not durably */
+    struct map open;              /* msg_id → struct story *, of this commit */
+    struct spool_position at;     /* next record to read */
+    uint64_t whole_batch;         /* all its records and those before are read */
+    struct spool_position logged; /* lines were written before this */
+    struct start committed;       /* what the day files have, perhaps not durably */
     struct start durable;
-    uint64_t consumed_batch;       /* told */
+    uint64_t consumed_batch; /* told */
     bool is_consumed_told;
-    bool has_work;                 /* read since the last commit */
+    bool has_work; /* read since the last commit */
     struct mono first_work_at, first_commit_at, retry_at, retire_at;
+    struct mono steady_since; /* the wall clock made no step from here on */
+    int64_t wall_offset_ms;   /* of it to the other clock, when last looked at */
     bool is_at_end;
-    bool is_loaded;                /* `durable` was read from the disk once */
-    bool is_spool_known;           /* it is the one that was read before */
-    bool is_forgotten;             /* the day files are to be opened anew */
-    bool is_failing;               /* an error was logged and nothing worked since */
+    bool is_loaded;      /* `durable` was read from the disk once */
+    bool is_spool_known; /* it is the one that was read before */
+    bool is_forgotten;   /* the day files are to be opened anew */
+    bool is_failing;     /* an error was logged and nothing worked since */
     _Atomic bool is_caught_up;
     struct why why;
     uint16_t rcpt[SPOOL_RCPT_COUNT_MAX];
     uint16_t scratch[SPOOL_RCPT_COUNT_MAX];
 };
 
-/* ---- beginning and end ------------------------------------------------------------------------ */
+/* ---- beginning and end ------------------------------------------------------------------------
+ */
 
 /* Where nothing is known to be durable the whole journal is read. */
 static void start_from(struct scribe *scribe, const struct start *start)
@@ -150,7 +155,8 @@ enum err scribe_new(struct disk *disk, struct spool_view *view, struct clock *cl
         err = OK;
     }
     if (err != OK) {
-        why_set(why, "the history cannot be opened: %.300s", scribe ? scribe->why.text : "out of memory");
+        why_set(why, "the history cannot be opened: %.300s",
+                scribe ? scribe->why.text : "out of memory");
         scribe_free(scribe);
         return err;
     }
@@ -168,7 +174,8 @@ bool scribe_is_caught_up(const struct scribe *scribe)
     return atomic_load(&scribe->is_caught_up);
 }
 
-/* ---- records ---------------------------------------------------------------------------------- */
+/* ---- records ----------------------------------------------------------------------------------
+ */
 
 static uint64_t seq_of(const struct spool_position *at)
 {
@@ -248,8 +255,8 @@ static enum err find_story(struct scribe *scribe, uint64_t msg_id, struct story 
 
 /* The event's recipients are those in scribe->rcpt, without such as the message does not have; all
  * of them is 0. False: nobody is left. */
-static bool set_rcpts(struct scribe *scribe, const struct story *story, uint32_t count,
-        struct row_event *event)
+static bool set_rcpts(
+        struct scribe *scribe, const struct story *story, uint32_t count, struct row_event *event)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -262,8 +269,8 @@ static bool set_rcpts(struct scribe *scribe, const struct story *story, uint32_t
     return kept > 0;
 }
 
-static enum err take_event(struct scribe *scribe, const struct spool_record *record, uint64_t msg_id,
-        uint32_t rcpt_count, struct row_event *event)
+static enum err take_event(struct scribe *scribe, const struct spool_record *record,
+        uint64_t msg_id, uint32_t rcpt_count, struct row_event *event)
 {
     struct story *story;
     enum err err = find_story(scribe, msg_id, &story);
@@ -291,9 +298,9 @@ static enum err take_attempt(struct scribe *scribe, const struct spool_record *r
     if (err != OK) {
         return err;
     }
-    struct row_event event = { .kind = ROW_ATTEMPTED,
-        .at = attempt.at,
-        .attempt_no = attempt.attempt_no };
+    struct row_event event = {
+        .kind = ROW_ATTEMPTED, .at = attempt.at, .attempt_no = attempt.attempt_no
+    };
     return take_event(scribe, record, attempt.msg_id, attempt.rcpt_count, &event);
 }
 
@@ -396,7 +403,8 @@ static enum err take_record(struct scribe *scribe, const struct spool_record *re
     return OK; /* also what a later version writes */
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 static void advance(struct scribe *scribe, const struct spool_position *next, struct mono now)
 {
@@ -418,7 +426,8 @@ static enum err read_one(struct scribe *scribe, struct mono now)
     if (err == E_CORRUPT) {
         bool is_stuck = !position_is_before(&scribe->at, &record.next);
         log_error(scribe->log, "history",
-                "records of the journal after batch %llu are damaged or gone: their events are missing",
+                "records of the journal after batch %llu are damaged or gone: their events are "
+                "missing",
                 (unsigned long long)scribe->at.batch_seq);
         if (is_stuck) {
             return E_IO;
@@ -431,7 +440,8 @@ static enum err read_one(struct scribe *scribe, struct mono now)
     }
     err = take_record(scribe, &record);
     if (err == E_SYNTAX) {
-        log_error(scribe->log, "history", "record %u of batch %llu cannot be read: its event is missing",
+        log_error(scribe->log, "history",
+                "record %u of batch %llu cannot be read: its event is missing",
                 (unsigned)record.at.index, (unsigned long long)record.at.batch_seq);
         err = OK;
     }
@@ -443,9 +453,8 @@ static enum err read_one(struct scribe *scribe, struct mono now)
 
 static bool is_commit_due(const struct scribe *scribe, struct mono now)
 {
-    return scribe->has_work &&
-           (map_count(&scribe->open) >= COMMIT_MSGS ||
-                   now.ms - scribe->first_work_at.ms >= COMMIT_DELAY_MS);
+    return scribe->has_work && (map_count(&scribe->open) >= COMMIT_MSGS ||
+                                       now.ms - scribe->first_work_at.ms >= COMMIT_DELAY_MS);
 }
 
 static enum err read_some(struct scribe *scribe, struct mono now)
@@ -467,7 +476,8 @@ static enum err read_some(struct scribe *scribe, struct mono now)
     return err;
 }
 
-/* ---- committing ------------------------------------------------------------------------------- */
+/* ---- committing -------------------------------------------------------------------------------
+ */
 
 static enum err commit(struct scribe *scribe, struct mono now)
 {
@@ -531,7 +541,8 @@ static enum err checkpoint(struct scribe *scribe, struct mono now)
     return OK;
 }
 
-/* ---- another spool ---------------------------------------------------------------------------- */
+/* ---- another spool ----------------------------------------------------------------------------
+ */
 
 /* A journal that was read has the last batch that was read, or newer ones. Neither: it is another,
  * whose numbers begin anew. */
@@ -563,7 +574,8 @@ static enum err look_at_spool(struct scribe *scribe)
     return err;
 }
 
-/* ---- the turn --------------------------------------------------------------------------------- */
+/* ---- the turn ---------------------------------------------------------------------------------
+ */
 
 /* Nothing of what is not durable is trusted; the journal has it. */
 static void start_over(struct scribe *scribe, enum err err, struct mono now)
@@ -611,11 +623,25 @@ static enum err work(struct scribe *scribe, struct mono now)
     return err;
 }
 
+/* Has the wall clock kept pace long enough to judge ages by it? A clock that steps by a year, or is
+ * wrong since the start, must not take all stories at once. */
+static bool is_clock_steady(struct scribe *scribe, struct mono now)
+{
+    int64_t offset_ms = clock_wall(scribe->clock).ms - now.ms;
+    int64_t moved_ms = offset_ms - scribe->wall_offset_ms;
+    if (scribe->steady_since.ms == 0 || moved_ms > CLOCK_STEP_MS || moved_ms < -CLOCK_STEP_MS) {
+        scribe->steady_since = now;
+    }
+    scribe->wall_offset_ms = offset_ms;
+    return now.ms - scribe->steady_since.ms >= CLOCK_STEADY_MS;
+}
+
 static void retire(struct scribe *scribe, struct mono now)
 {
     if (mono_is_due(scribe->retire_at, now)) {
-        (void)days_retire(&scribe->days, clock_wall(scribe->clock), scribe->conf.days,
-                scribe->conf.bytes_max);
+        uint32_t days_max = is_clock_steady(scribe, now) ? scribe->conf.days : UINT32_MAX;
+        (void)days_retire(
+                &scribe->days, clock_wall(scribe->clock), days_max, scribe->conf.bytes_max);
     }
     if (scribe->retire_at.ms == 0 || mono_is_due(scribe->retire_at, now)) {
         scribe->retire_at = mono_after(now, RETIRE_PERIOD_MS);
@@ -670,8 +696,8 @@ void scribe_free(struct scribe *scribe)
         err = checkpoint(scribe, now);
     }
     if (err != OK) {
-        log_warn(scribe->log, "history", "the end is not stored (%s); it is read again at the next start",
-                scribe->why.text);
+        log_warn(scribe->log, "history",
+                "the end is not stored (%s); it is read again at the next start", scribe->why.text);
     }
     map_done(&scribe->open);
     days_close(&scribe->days);

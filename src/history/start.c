@@ -43,8 +43,8 @@ static void encode(char bytes[START_BYTES], uint64_t turn, const struct start *s
 }
 
 /* The newer whole one of both; turn 0: neither. */
-static enum err load(struct disk_file *file, uint64_t *ret_turn, struct start *ret_start,
-        struct why *why)
+static enum err load(
+        struct disk_file *file, uint64_t *ret_turn, struct start *ret_start, struct why *why)
 {
     *ret_turn = 0;
     *ret_start = (struct start){ 0 };
@@ -53,7 +53,8 @@ static enum err load(struct disk_file *file, uint64_t *ret_turn, struct start *r
         size_t len = 0;
         uint64_t turn;
         struct start start;
-        enum err err = file->disk->ops->read(file, bytes, sizeof bytes, i * START_SLOT_BYTES, &len, why);
+        enum err err =
+                file->disk->ops->read(file, bytes, sizeof bytes, i * START_SLOT_BYTES, &len, why);
         if (err == E_NOMEM) {
             return err;
         }

@@ -3,7 +3,8 @@
  * store.c - the adapter to SQLite: nothing of it is known outside (but its VFS in vfs.c).
  *
  * WAL with synchronous=NORMAL and checkpoints of our own: a commit costs no sync, and the journal
- * gives again what a power cut took. Only what a checkpoint brought into the file is called durable.
+ * gives again what a power cut took. Only what a checkpoint brought into the file is called
+ * durable.
  */
 #include "history/store_priv.h"
 
@@ -144,7 +145,8 @@ enum err store_open(struct vfs *vfs, const char *name, bool is_writer, struct st
     if (err == OK) {
         /* a closing connection must not checkpoint behind the scribe's back */
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-        sqlite3_busy_timeout(store->db, STORE_BUSY_MS); /* while another reads the WAL's index anew */
+        sqlite3_busy_timeout(
+                store->db, STORE_BUSY_MS); /* while another reads the WAL's index anew */
         err = set_up(store, is_writer, why);
         sqlite3_wal_hook(store->db, note_wal, store); /* last: the autocheckpoint pragma takes it */
     } else if (!is_writer && (rc & 0xff) == SQLITE_CANTOPEN) {
@@ -198,8 +200,7 @@ static enum err run_plain(
 {
     int rc = SQLITE_OK;
     if (*statement == NULL) {
-        rc = sqlite3_prepare_v3(
-                store->db, sql, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL);
+        rc = sqlite3_prepare_v3(store->db, sql, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL);
     }
     if (rc == SQLITE_OK) {
         rc = sqlite3_step(*statement);
@@ -254,8 +255,8 @@ static enum err statement_for(struct store *store, enum store_table table, enum 
         sqlite3_str *sql = sqlite3_str_new(store->db);
         sqlite3_str_appendf(sql, statement_sql[which], table_names[table]);
         char *text = sqlite3_str_finish(sql);
-        int rc = text ? sqlite3_prepare_v3(store->db, text, -1, SQLITE_PREPARE_PERSISTENT,
-                                statement, NULL)
+        int rc = text ? sqlite3_prepare_v3(
+                                store->db, text, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL)
                       : SQLITE_NOMEM;
         sqlite3_free(text);
         if (rc != SQLITE_OK) {
@@ -267,8 +268,8 @@ static enum err statement_for(struct store *store, enum store_table table, enum 
     return OK;
 }
 
-enum err store_put(struct store *store, enum store_table table, int64_t id, struct str bytes,
-        struct why *why)
+enum err store_put(
+        struct store *store, enum store_table table, int64_t id, struct str bytes, struct why *why)
 {
     sqlite3_stmt *statement;
     ASSERT(store->is_in_transaction && bytes.len <= INT_MAX);
@@ -321,8 +322,8 @@ enum err store_seek(struct store *store, enum store_table table, bool is_up, int
     return fetch(store, table, is_up ? SEEK_UP : SEEK_DOWN, id, ret_id, ret_bytes, why);
 }
 
-enum err store_delete_range(struct store *store, enum store_table table, int64_t first,
-        int64_t last, struct why *why)
+enum err store_delete_range(
+        struct store *store, enum store_table table, int64_t first, int64_t last, struct why *why)
 {
     sqlite3_stmt *statement;
     ASSERT(store->is_in_transaction && first <= last);

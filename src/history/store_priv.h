@@ -45,7 +45,7 @@ MUST_USE enum err store_get(struct store *store, enum store_table table, int64_t
 /* The row with the greatest id ≤ this; is_up: the least id ≥ this. */
 MUST_USE enum err store_seek(struct store *store, enum store_table table, bool is_up, int64_t id,
         int64_t *ret_id, struct str *ret_bytes, struct why *why);
-MUST_USE enum err store_delete_range(struct store *store, enum store_table table, int64_t first,
-        int64_t last, struct why *why);
+MUST_USE enum err store_delete_range(
+        struct store *store, enum store_table table, int64_t first, int64_t last, struct why *why);
 
 #endif

@@ -2,15 +2,15 @@
  *
  * story.c - events change a story: appended to its row, and applied to the states of recipients.
  *
- * A message that is tried for days does not grow without end: of each recipient's attempts the first
- * and the last stay in detail, those between are only counted.
+ * A message that is tried for days does not grow without end: of each recipient's attempts the
+ * first and the last stay in detail, those between are only counted.
  */
 #include "history/story_priv.h"
 
 enum {
-    DETAIL_FIRST = 5,      /* attempts kept in detail at the beginning */
-    DETAIL_LAST = 20,      /* and at the end */
-    DIALOGUES_LAST = 3     /* attempts whose dialogue is kept */
+    DETAIL_FIRST = 5,  /* attempts kept in detail at the beginning */
+    DETAIL_LAST = 20,  /* and at the end */
+    DIALOGUES_LAST = 3 /* attempts whose dialogue is kept */
 };
 
 static const char *const state_words[] = { "queued", "queued", "in_doubt", "held", "bounced",
@@ -23,7 +23,8 @@ const char *story_state_word(enum story_state state)
     return state_words[state];
 }
 
-/* ---- states ----------------------------------------------------------------------------------- */
+/* ---- states -----------------------------------------------------------------------------------
+ */
 
 static bool can_be_tried(enum story_state state)
 {
@@ -67,8 +68,8 @@ static bool move_by_ctl(struct story_rcpt *rcpt, enum spool_ctl_action action)
     if (action == SPOOL_CTL_CLOSE) {
         to = from == STORY_BOUNCING ? STORY_BOUNCED : from == STORY_EXPIRING ? STORY_EXPIRED : from;
     } else if (from <= STORY_HELD) {
-        bool is_going = action == SPOOL_CTL_RELEASE ||
-                        (action == SPOOL_CTL_FLUSH && from != STORY_HELD);
+        bool is_going =
+                action == SPOOL_CTL_RELEASE || (action == SPOOL_CTL_FLUSH && from != STORY_HELD);
         to = action == SPOOL_CTL_HOLD     ? STORY_HELD
              : action == SPOOL_CTL_CANCEL ? STORY_CANCELLED
              : action == SPOOL_CTL_BOUNCE ? STORY_BOUNCING
@@ -101,7 +102,8 @@ bool story_rcpt_move(struct story_rcpt *rcpt, const struct row_event *event)
     return from != (enum story_state)rcpt->state;
 }
 
-/* ---- a story ---------------------------------------------------------------------------------- */
+/* ---- a story ----------------------------------------------------------------------------------
+ */
 
 static struct story *story_make(uint64_t msg_id, uint32_t rcpt_count)
 {
@@ -171,7 +173,8 @@ static void rcpt_move(struct story *story, uint32_t number, const struct row_eve
     }
 }
 
-static void rcpts_move(struct story *story, const struct row_event *event, struct story_counts *counts)
+static void rcpts_move(
+        struct story *story, const struct row_event *event, struct story_counts *counts)
 {
     uint32_t count = event->rcpt_count ? event->rcpt_count : story->rcpt_count;
     for (uint32_t i = 0; i < count; i++) {
@@ -211,7 +214,8 @@ void story_head(const struct story *story, struct row_head *ret_head)
     ASSERT(err == OK); /* it was written or checked by this process */
 }
 
-/* ---- leaving out ------------------------------------------------------------------------------ */
+/* ---- leaving out ------------------------------------------------------------------------------
+ */
 
 struct thinning {
     uint32_t *last_attempt; /* by recipient */
@@ -285,8 +289,8 @@ static void keep_or_elide(struct thinning *thin, struct row_event *event)
 {
     uint32_t last = is_attempt(event) ? last_attempt(thin, event) : 0;
     if (event->kind == ROW_ELIDED ||
-            (is_attempt(event) && event->attempt_no > DETAIL_FIRST &&
-                    last >= DETAIL_LAST && event->attempt_no <= last - DETAIL_LAST)) {
+            (is_attempt(event) && event->attempt_no > DETAIL_FIRST && last >= DETAIL_LAST &&
+                    event->attempt_no <= last - DETAIL_LAST)) {
         elide(thin, event);
         return;
     }
@@ -346,8 +350,7 @@ static void story_thin(struct story *story)
     mem_free(thin);
 }
 
-enum err story_add(
-        struct story *story, const struct row_event *event, struct story_counts *counts)
+enum err story_add(struct story *story, const struct row_event *event, struct story_counts *counts)
 {
     struct row *row = &story->row;
     size_t was_bytes = row->bytes.len;

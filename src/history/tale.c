@@ -88,7 +88,8 @@ static bool concerns(const struct row_event *event, uint16_t number)
            bsearch(&number, event->rcpt, event->rcpt_count, sizeof number, number_order) != NULL;
 }
 
-/* ---- events ----------------------------------------------------------------------------------- */
+/* ---- events -----------------------------------------------------------------------------------
+ */
 
 static void open_event(struct teller *teller, const char *name, struct wall at)
 {
@@ -144,11 +145,13 @@ static_assert(COUNT_OF(result_names) == SPOOL_RESULT_COUNT, "a name for each res
 static struct str cause_of(const struct spool_outcome *outcome)
 {
     if (outcome->result == SPOOL_RESULT_IN_DOUBT) {
-        return STR("the connection ended after the final dot without an answer: whether the message was "
+        return STR("the connection ended after the final dot without an answer: whether the "
+                   "message was "
                    "taken is not known");
     }
     if (outcome->result == SPOOL_RESULT_DELIVERED && outcome->maybe_duplicate) {
-        return STR("possible duplicate: an earlier attempt ended in doubt and may have delivered it too");
+        return STR("possible duplicate: an earlier attempt ended in doubt and may have delivered "
+                   "it too");
     }
     return (struct str){ 0 };
 }
@@ -282,7 +285,8 @@ static void tell_rcpt(struct tale *tale, uint32_t number, struct str address)
     json_close(json, '}');
 }
 
-/* ---- the message ------------------------------------------------------------------------------ */
+/* ---- the message ------------------------------------------------------------------------------
+ */
 
 static void tell_head(struct tale *tale, uint64_t msg_id)
 {

@@ -12,7 +12,7 @@
 
 #include <jansson.h>
 
-enum { FIELD_BYTES_MAX = 2048 };
+enum { EVENT_WIDTH = 13, DETAIL_COLUMN = 29 };
 
 struct text {
     struct buf *out;
@@ -32,18 +32,16 @@ static int64_t number(const json_t *object, const char *name)
     return json_integer_value(json_object_get(object, name));
 }
 
+/* UTF-8 stays (JSON has nothing else); C0 and C1 controls do not. */
 static void add(struct text *text, struct str s)
 {
-    char escaped[FIELD_BYTES_MAX];
-    if (str_is_utf8(s) && str_is_ascii(s)) {
-        buf_add(text->out, str_escape(s, escaped, sizeof escaped));
-        return;
-    }
-    for (size_t i = 0; i < s.len; i++) { /* UTF-8 stays, C0 and C1 controls do not */
-        uint8_t c = (uint8_t)s.ptr[i];
-        bool is_c1 = c == 0xc2 && i + 1 < s.len && (uint8_t)s.ptr[i + 1] < 0xa0;
-        if (c < 0x20 || c == 0x7f || is_c1) {
+    for (size_t i = 0; i < s.len; i++) {
+        uint8_t c = (uint8_t)s.ptr[i], next = i + 1 < s.len ? (uint8_t)s.ptr[i + 1] : 0;
+        if (c < 0x20 || c == 0x7f) {
             buf_addf(text->out, "\\x%02x", (unsigned)c);
+        } else if (c == 0xc2 && next < 0xa0) { /* U+0080 to U+009F */
+            buf_addf(text->out, "\\x%02x", (unsigned)next);
+            i++;
         } else {
             buf_add_char(text->out, (char)c);
         }
@@ -62,12 +60,9 @@ static const char *colour_of(struct str word)
     static const struct {
         struct str word;
         const char *code;
-    } table[] = { { STR_INIT("delivered"), "32" },
-        { STR_INIT("bounced"), "31" },
-        { STR_INIT("expired"), "31" },
-        { STR_INIT("deferred"), "33" },
-        { STR_INIT("in_doubt"), "35" },
-        { STR_INIT("held"), "33" },
+    } table[] = { { STR_INIT("delivered"), "32" }, { STR_INIT("bounced"), "31" },
+        { STR_INIT("expired"), "31" }, { STR_INIT("deferred"), "33" },
+        { STR_INIT("in_doubt"), "35" }, { STR_INIT("held"), "33" },
         { STR_INIT("cancelled"), "31" } };
     for (size_t i = 0; i < COUNT_OF(table); i++) {
         if (str_eq(word, table[i].word)) {
@@ -77,7 +72,7 @@ static const char *colour_of(struct str word)
     return "0";
 }
 
-static void add_word(struct text *text, struct str word, int width)
+static void add_word(struct text *text, struct str word)
 {
     char shown[64];
     struct str escaped = str_escape(word, shown, sizeof shown);
@@ -85,11 +80,12 @@ static void add_word(struct text *text, struct str word, int width)
         shown[i] = shown[i] == '_' ? ' ' : shown[i];
     }
     colour(text, colour_of(word));
-    buf_addf(text->out, "%-*.*s", width, STR_ARG(escaped));
+    buf_add(text->out, escaped);
     colour(text, "0");
 }
 
-/* ---- events ----------------------------------------------------------------------------------- */
+/* ---- events -----------------------------------------------------------------------------------
+ */
 
 /* "+0.012 s", "+4:05 min", "+3:20:00 h", "+2 d 03:20" right-aligned */
 static void add_offset(struct text *text, const json_t *event)
@@ -108,7 +104,8 @@ static void add_offset(struct text *text, const json_t *event)
         } else if (s < 86400) {
             fmt(shown, sizeof shown, "%s%lld:%02lld:%02lld h", sign, s / 3600, s / 60 % 60, s % 60);
         } else {
-            fmt(shown, sizeof shown, "%s%lld d %02lld:%02lld", sign, s / 86400, s / 3600 % 24, s / 60 % 60);
+            fmt(shown, sizeof shown, "%s%lld d %02lld:%02lld", sign, s / 86400, s / 3600 % 24,
+                    s / 60 % 60);
         }
     }
     buf_addf(text->out, "  %12s  ", shown);
@@ -130,7 +127,7 @@ static void add_reply(struct text *text, const json_t *event)
 
 static void new_line(struct text *text)
 {
-    buf_addf(text->out, "\n%29s", "");
+    buf_addf(text->out, "\n%*s", (int)DETAIL_COLUMN, "");
 }
 
 static void add_where(struct text *text, const json_t *event)
@@ -180,12 +177,9 @@ static void add_dialogue(struct text *text, struct str dialogue)
     }
 }
 
-static void add_event(struct text *text, const json_t *event)
+static void add_detail(struct text *text, const json_t *event, struct str name)
 {
-    struct str name = member(event, "event");
-    add_offset(text, event);
-    add_word(text, name, 12);
-    buf_add_char(text->out, ' ');
+    struct str author = member(event, "author"), reason = member(event, "reason");
     if (str_eq(name, STR("attempted"))) {
         buf_addf(text->out, "attempt %lld", (long long)number(event, "attempt"));
     } else if (str_eq(name, STR("elided"))) {
@@ -193,12 +187,27 @@ static void add_event(struct text *text, const json_t *event)
     } else if (str_eq(name, STR("notified"))) {
         buf_add(text->out, STR("the sender was told, by message "));
         add(text, member(event, "dsn"));
-    } else if (member(event, "author").len > 0) {
+    } else if (author.len > 0) {
         buf_add(text->out, STR("by "));
-        add(text, member(event, "author"));
-        add_field(text, event, "reason", "");
+        add(text, author);
+        buf_add(text->out, reason.len ? STR(": ") : STR(""));
+        add(text, reason);
     } else {
         add_reply(text, event);
+    }
+}
+
+static void add_event(struct text *text, const json_t *event)
+{
+    struct str name = member(event, "event");
+    add_offset(text, event);
+    add_word(text, name);
+    size_t word_end = text->out->len;
+    buf_addf(text->out, "%*s", name.len < EVENT_WIDTH ? (int)(EVENT_WIDTH - name.len) : 1, "");
+    size_t start = text->out->len;
+    add_detail(text, event, name);
+    if (text->out->len == start && buf_err(text->out) == OK) {
+        buf_cut(text->out, word_end); /* no blanks at the end of a line */
     }
     add_where(text, event);
     add_field(text, event, "due", "next try ");
@@ -207,7 +216,8 @@ static void add_event(struct text *text, const json_t *event)
     buf_add_char(text->out, '\n');
 }
 
-/* ---- the message ------------------------------------------------------------------------------ */
+/* ---- the message ------------------------------------------------------------------------------
+ */
 
 static void add_line(struct text *text, const char *label, struct str value)
 {
@@ -255,7 +265,8 @@ static void add_head(struct text *text, json_t *story)
     add_line(text, "from", sender.len ? sender : STR("<> (a report)"));
     add_line(text, "stream", member(story, "stream"));
     add_line(text, "tag", member(story, "tag"));
-    json_object_foreach (json_object_get(story, "meta"), key, value) {
+    json_object_foreach(json_object_get(story, "meta"), key, value)
+    {
         char label[80];
         struct str shown = str_escape(str_from_c(key), label, sizeof label);
         buf_addf(text->out, "  %-12s%.*s = ", "meta", STR_ARG(shown));
@@ -275,14 +286,16 @@ static void add_rcpt(struct text *text, const json_t *rcpt)
     add(text, member(rcpt, "address"));
     colour(text, "0");
     buf_add(text->out, STR(": "));
-    add_word(text, member(rcpt, "state"), 0);
+    add_word(text, member(rcpt, "state"));
     if (json_is_true(json_object_get(rcpt, "possible_duplicate"))) {
         colour(text, "35");
-        buf_add(text->out, STR(" (possible duplicate: an attempt ended without an answer after the final dot)"));
+        buf_add(text->out, STR(" (possible duplicate: an attempt ended without an answer after the "
+                               "final dot)"));
         colour(text, "0");
     }
     buf_add_char(text->out, '\n');
-    json_array_foreach (json_object_get(rcpt, "events"), i, event) {
+    json_array_foreach(json_object_get(rcpt, "events"), i, event)
+    {
         add_event(text, event);
     }
 }
@@ -292,12 +305,14 @@ static void add_story(struct text *text, json_t *story)
     size_t i;
     const json_t *rcpt, *rcpts = json_object_get(story, "recipients");
     add_head(text, story);
-    json_array_foreach (rcpts, i, rcpt) {
+    json_array_foreach(rcpts, i, rcpt)
+    {
         add_rcpt(text, rcpt);
     }
     int64_t more = number(story, "recipient_count") - (int64_t)json_array_size(rcpts);
     if (more > 0) {
-        buf_addf(text->out, "\n  and %lld more recipients: ask by id to see them\n", (long long)more);
+        buf_addf(text->out, "\n  and %lld more recipients: ask by id to see them\n",
+                (long long)more);
     }
 }
 
@@ -310,7 +325,8 @@ enum err history_story_text(struct str json, bool is_coloured, struct buf *ret_t
         return E_SYNTAX;
     }
     if (json_is_array(stories)) {
-        json_array_foreach (stories, i, story) {
+        json_array_foreach(stories, i, story)
+        {
             if (i > 0) {
                 buf_add_char(ret_text, '\n');
             }

@@ -39,8 +39,8 @@ struct vfs {
     struct shm *shm;
     struct lost_wal *lost;
     char unreadable[VFS_NAME_BYTES_MAX]; /* the file whose reading failed last; "": none */
-    bool is_dir_dirty;          /* a name was made and the directory not synced since */
-    pthread_rwlock_t names;     /* readers share; removal of files excludes */
+    bool is_dir_dirty;                   /* a name was made and the directory not synced since */
+    pthread_rwlock_t names;              /* readers share; removal of files excludes */
     char writer_name[32], reader_name[32];
     sqlite3_vfs writer, reader;
 };
@@ -70,7 +70,8 @@ static bool is_wal_name(const char *name)
     return s.len > 4 && str_eq(str_from(s, s.len - 4), STR("-wal"));
 }
 
-/* ---- files ------------------------------------------------------------------------------------ */
+/* ---- files ------------------------------------------------------------------------------------
+ */
 
 static int vfs_close(sqlite3_file *base)
 {
@@ -155,7 +156,7 @@ static int vfs_truncate(sqlite3_file *base, sqlite3_int64 size)
 static void note_lost_wal(struct vfs *vfs, const char *name)
 {
     struct lost_wal *lost = mem_new(sizeof *lost);
-    if (lost != NULL) { /* else it is trusted: no worse than a disk that lies */
+    if (lost != NULL) {                /* else it is trusted: no worse than a disk that lies */
         size_t len = strlen(name) - 4; /* "-wal" */
         fmt(lost->name, sizeof lost->name, "%.*s", (int)len, name);
         pthread_mutex_lock(&vfs->lock);
@@ -245,7 +246,8 @@ static int vfs_characteristics(sqlite3_file *base)
     return SQLITE_IOCAP_POWERSAFE_OVERWRITE; /* a torn write hurts no bytes beside it */
 }
 
-/* ---- the wal-index ---------------------------------------------------------------------------- */
+/* ---- the wal-index ----------------------------------------------------------------------------
+ */
 
 static struct shm *shm_find(struct vfs *vfs, const char *name)
 {
@@ -435,7 +437,8 @@ static const sqlite3_io_methods methods = {
     .xShmUnmap = vfs_shm_unmap,
 };
 
-/* ---- names ------------------------------------------------------------------------------------ */
+/* ---- names ------------------------------------------------------------------------------------
+ */
 
 static struct vfs *vfs_of(sqlite3_vfs *base)
 {
@@ -452,8 +455,8 @@ static void note_dir_dirty(struct vfs *vfs)
 static enum err open_file(struct vfs_file *file)
 {
     struct disk *disk = file->vfs->disk;
-    enum err err = disk->ops->open(
-            disk, file->name, file->is_writer ? DISK_WRITE : 0, &file->file, NULL);
+    enum err err =
+            disk->ops->open(disk, file->name, file->is_writer ? DISK_WRITE : 0, &file->file, NULL);
     if (err != E_NOT_FOUND) {
         return err;
     }
@@ -464,8 +467,8 @@ static enum err open_file(struct vfs_file *file)
     return disk->ops->open(disk, file->name, DISK_WRITE | DISK_CREATE, &file->file, NULL);
 }
 
-static int vfs_open(sqlite3_vfs *base, const char *name, sqlite3_file *base_file, int flags,
-        int *ret_flags)
+static int vfs_open(
+        sqlite3_vfs *base, const char *name, sqlite3_file *base_file, int flags, int *ret_flags)
 {
     struct vfs_file *file = file_of(base_file);
     *file = (struct vfs_file){ .vfs = vfs_of(base), .is_writer = base == &vfs_of(base)->writer };
@@ -560,7 +563,8 @@ static sqlite3_vfs ops_for(struct vfs *vfs, const char *name)
     };
 }
 
-/* ---- the list --------------------------------------------------------------------------------- */
+/* ---- the list ---------------------------------------------------------------------------------
+ */
 
 static void vfs_free(struct vfs *vfs)
 {
@@ -659,7 +663,8 @@ void vfs_end_reading(struct vfs *vfs)
     pthread_rwlock_unlock(&vfs->names);
 }
 
-static enum err remove_beside(struct vfs *vfs, const char *name, const char *suffix, struct why *why)
+static enum err remove_beside(
+        struct vfs *vfs, const char *name, const char *suffix, struct why *why)
 {
     char beside[VFS_NAME_BYTES_MAX + 16];
     fmt(beside, sizeof beside, "%s%s", name, suffix);

@@ -438,6 +438,9 @@ enum err intake_finish(struct intake *intake, struct keeper_accept **ret_accept,
     if (intake->envelope.rcpt_count == 0) {
         intake_refuse(intake, 554, "5.5.1", "Error: no valid recipients");
     }
+    if (intake->chunk_taken_count < intake->chunk_count) { /* nobody took them to the keeper */
+        refuse_for_storage(intake, E_IO);
+    }
     struct keeper_accept *accept = intake_is_refused(intake) ? NULL : make_accept(intake);
     if (accept) {
         intake->chunk_count = intake->chunk_taken_count = intake->chunk_stored_count = 0;

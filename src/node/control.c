@@ -30,9 +30,12 @@ void control_end_text(struct control *control, struct str json)
     control->status = 200;
     control->is_done = true;
     if (buf_err(&control->reply) != OK) {
+        bool is_too_big = buf_err(&control->reply) == E_TOO_BIG;
         buf_clear(&control->reply);
-        buf_add_c(&control->reply, "{\"error\":\"the answer is too large: ask for less\"}");
-        control->status = 500;
+        buf_add_c(&control->reply, is_too_big
+                                           ? "{\"error\":\"the answer is too large: ask for less\"}"
+                                           : "{\"error\":\"out of memory\"}");
+        control->status = is_too_big ? 500 : 503;
     }
 }
 
@@ -74,7 +77,8 @@ static struct str decode_percent(struct arena *arena, struct str s)
         return (struct str){ 0 };
     }
     for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] == '%' && i + 2 < s.len && hex_digit(s.ptr[i + 1]) >= 0 && hex_digit(s.ptr[i + 2]) >= 0) {
+        if (s.ptr[i] == '%' && i + 2 < s.len && hex_digit(s.ptr[i + 1]) >= 0 &&
+                hex_digit(s.ptr[i + 2]) >= 0) {
             out[len++] = (char)(hex_digit(s.ptr[i + 1]) * 16 + hex_digit(s.ptr[i + 2]));
             i += 2;
         } else {
@@ -126,7 +130,8 @@ bool control_only_arguments(struct control *control, const char *const *names, s
     while (!control->is_done && str_cut(&rest, '&', &part)) {
         struct str name = str_sub(part, 0, str_index(part, '='));
         if (!is_among(name, names, name_count)) {
-            control_end_error(control, 400, "there is no argument \"%.*s\" here", STR_ARG(str_sub(name, 0, 60)));
+            control_end_error(control, 400, "there is no argument \"%.*s\" here",
+                    STR_ARG(str_sub(name, 0, 60)));
         } else if (control_argument(control, arena_str(&control->arena, name).ptr).len == 0) {
             control_end_error(control, 400, "%.*s is empty", STR_ARG(name));
         }
@@ -142,12 +147,14 @@ bool control_only_members(struct control *control, const char *const *names, siz
         control_end_error(control, 400, "the body is to be a JSON object");
         return false;
     }
-    json_object_foreach (control->json_body, name, value) {
+    json_object_foreach(control->json_body, name, value)
+    {
         bool is_all = strcmp(name, "all") == 0;
         if (!is_among(str_from_c(name), names, name_count)) {
             control_end_error(control, 400, "there is no \"%.60s\" here", name);
         } else if (is_all ? !json_is_boolean(value) : !json_is_string(value)) {
-            control_end_error(control, 400, "\"%s\" is to be %s", name, is_all ? "true or false" : "a string");
+            control_end_error(control, 400, "\"%s\" is to be %s", name,
+                    is_all ? "true or false" : "a string");
         } else if (!is_all && json_string_length(value) == 0 && strcmp(name, "reason") != 0) {
             control_end_error(control, 400, "\"%s\" is empty", name);
         }
@@ -284,7 +291,8 @@ static bool route_matches(const struct route *route, struct str path, struct str
         return str_eq(pattern, path);
     }
     *ret_name = str_from(path, pattern.len);
-    return str_starts(path, pattern) && ret_name->len > 0 && str_index(*ret_name, '/') == ret_name->len;
+    return str_starts(path, pattern) && ret_name->len > 0 &&
+           str_index(*ret_name, '/') == ret_name->len;
 }
 
 static void route_request(struct control *control)
@@ -307,14 +315,16 @@ static void route_request(struct control *control)
         return;
     }
     if (is_known) {
-        control_end_error(control, 405, "%.*s is not for %.*s", STR_ARG(str_sub(control->path, 0, 200)),
-                STR_ARG(str_sub(control->method, 0, 20)));
+        control_end_error(control, 405, "%.*s is not for %.*s",
+                STR_ARG(str_sub(control->path, 0, 200)), STR_ARG(str_sub(control->method, 0, 20)));
     } else {
-        control_end_error(control, 404, "there is no %.*s", STR_ARG(str_sub(control->path, 0, 200)));
+        control_end_error(
+                control, 404, "there is no %.*s", STR_ARG(str_sub(control->path, 0, 200)));
     }
 }
 
-enum err control_begin(struct node *node, const struct control_request *request, struct control **ret_control)
+enum err control_begin(
+        struct node *node, const struct control_request *request, struct control **ret_control)
 {
     node_sweep_orphans(node, /*is_last*/ false);
     struct control *control = mem_new(sizeof *control);
@@ -332,9 +342,11 @@ enum err control_begin(struct node *node, const struct control_request *request,
     *ret_control = control;
     if (request->body.len) {
         json_error_t error;
-        control->json_body = json_loadb(request->body.ptr, request->body.len, JSON_REJECT_DUPLICATES, &error);
+        control->json_body =
+                json_loadb(request->body.ptr, request->body.len, JSON_REJECT_DUPLICATES, &error);
         if (control->json_body == NULL) {
-            control_end_error(control, 400, "the body is no JSON: %s (line %d)", error.text, error.line);
+            control_end_error(
+                    control, 400, "the body is no JSON: %s (line %d)", error.text, error.line);
             return OK;
         }
     }
@@ -397,6 +409,9 @@ uint16_t control_status(const struct control *control)
 
 struct str control_body(const struct control *control)
 {
+    if (control->reply.len == 0) { /* not even the words found memory */
+        return STR("{\"error\":\"out of memory\"}");
+    }
     return buf_str(&control->reply);
 }
 
@@ -415,7 +430,8 @@ void control_free(struct control *control)
         return;
     }
     take_answers(control, control->is_done ? mailbox_take_all(&control->box) : NULL);
-    if (control->waiting_count > 0) { /* an owner holds its box still: kept until the answer is there */
+    if (control->waiting_count >
+            0) { /* an owner holds its box still: kept until the answer is there */
         control->is_done = true;
         mailbox_answer(&control->node->orphans, &control->letter);
         return;

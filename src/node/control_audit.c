@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * control_audit.c - do the books balance? accepted = closed + open, each counted from its own source:
- * the spool's index, the scheduler, a scan of the journal, the history.
+ * control_audit.c - do the books balance? accepted = closed + open, each counted from its own
+ * source: the spool's index, the scheduler, a scan of the journal, the history.
  *
  * The sources belong to different threads and are counted one after the other, between two looks at
- * the spool's index. What came in and went out meanwhile is the only slack that is allowed: on a node
- * at rest there is none, and every term must fit exactly.
+ * the spool's index. What came in and went out meanwhile is the only slack that is allowed: on a
+ * node at rest there is none, and every term must fit exactly.
  */
 #include "node/control_priv.h"
 
 enum {
-    AUDIT_SETTLE_MS = 2 * KEEPER_SYNC_DELAY_MS, /* what the scheduler has decided is in the index by then */
+    AUDIT_SETTLE_MS =
+            2 * KEEPER_SYNC_DELAY_MS, /* what the scheduler has decided is in the index by then */
     AUDIT_TRY_COUNT = 20,
     AUDIT_HISTORY_MS = 50,
     AUDIT_HISTORY_TRY_COUNT = 200 /* ten seconds, then it is behind */
 };
 
-/* ---- the journal, read from the oldest kept record -------------------------------------------- */
+/* ---- the journal, read from the oldest kept record --------------------------------------------
+ */
 
 enum auditee_flag {
     AUDITEE_CLOSED = 1,
@@ -30,9 +32,9 @@ struct auditee { /* a message whose acceptance was read */
     uint8_t flags[]; /* enum auditee_flag, of each recipient */
 };
 struct journal_count {
-    struct map open;   /* msg_id → struct auditee */
+    struct map open; /* msg_id → struct auditee */
     uint64_t accepted, closed;
-    uint64_t wished;   /* cancelled while attempted: closed by the attempt's end, or by a restart */
+    uint64_t wished; /* cancelled while attempted: closed by the attempt's end, or by a restart */
 };
 
 static struct auditee *auditee_find(const struct journal_count *count, uint64_t msg_id)
@@ -111,20 +113,25 @@ struct named_rcpts {
     int verdict; /* enum spool_result or enum spool_ctl_action */
 };
 
-static bool decode_rcpts(const struct spool_record *record, uint16_t *scratch, struct named_rcpts *ret)
+static bool decode_rcpts(
+        const struct spool_record *record, uint16_t *scratch, struct named_rcpts *ret)
 {
     struct spool_attempt attempt;
     struct spool_outcome outcome;
     struct spool_ctl ctl;
     struct spool_dsn_link link;
     uint64_t dsn_msg_id;
-    if (record->type == SPOOL_ATTEMPT && spool_attempt_decode(record->payload, scratch, &attempt) == OK) {
+    if (record->type == SPOOL_ATTEMPT &&
+            spool_attempt_decode(record->payload, scratch, &attempt) == OK) {
         *ret = (struct named_rcpts){ attempt.msg_id, attempt.rcpt_count, 0 };
-    } else if (record->type == SPOOL_OUTCOME && spool_outcome_decode(record->payload, scratch, &outcome) == OK) {
+    } else if (record->type == SPOOL_OUTCOME &&
+               spool_outcome_decode(record->payload, scratch, &outcome) == OK) {
         *ret = (struct named_rcpts){ outcome.msg_id, outcome.rcpt_count, (int)outcome.result };
-    } else if (record->type == SPOOL_CTL && spool_ctl_decode(record->payload, scratch, &ctl) == OK) {
+    } else if (record->type == SPOOL_CTL &&
+               spool_ctl_decode(record->payload, scratch, &ctl) == OK) {
         *ret = (struct named_rcpts){ ctl.msg_id, ctl.rcpt_count, (int)ctl.action };
-    } else if (record->type == SPOOL_DSN && spool_dsn_decode(record->payload, scratch, &link, &dsn_msg_id) == OK) {
+    } else if (record->type == SPOOL_DSN &&
+               spool_dsn_decode(record->payload, scratch, &link, &dsn_msg_id) == OK) {
         *ret = (struct named_rcpts){ link.msg_id, link.rcpt_count, 0 };
     } else {
         return false;
@@ -132,10 +139,12 @@ static bool decode_rcpts(const struct spool_record *record, uint16_t *scratch, s
     return true;
 }
 
-static void take_rcpts(struct journal_count *count, const struct spool_record *record, uint16_t *scratch)
+static void take_rcpts(
+        struct journal_count *count, const struct spool_record *record, uint16_t *scratch)
 {
     struct named_rcpts named;
-    struct auditee *auditee = decode_rcpts(record, scratch, &named) ? auditee_find(count, named.msg_id) : NULL;
+    struct auditee *auditee =
+            decode_rcpts(record, scratch, &named) ? auditee_find(count, named.msg_id) : NULL;
     for (uint32_t i = 0; auditee && i < named.rcpt_count; i++) {
         uint8_t *flags = scratch[i] < auditee->rcpt_count ? &auditee->flags[scratch[i]] : NULL;
         if (flags == NULL || (*flags & AUDITEE_CLOSED)) {
@@ -188,7 +197,8 @@ static uint64_t journal_open(struct journal_count *count)
         struct auditee *auditee = (struct auditee *)(uintptr_t)value;
         sum += auditee->open_count;
         for (uint32_t i = 0; i < auditee->rcpt_count; i++) {
-            count->wished += !(auditee->flags[i] & AUDITEE_CLOSED) && (auditee->flags[i] & AUDITEE_CANCEL_WISHED);
+            count->wished += !(auditee->flags[i] & AUDITEE_CLOSED) &&
+                             (auditee->flags[i] & AUDITEE_CANCEL_WISHED);
         }
         mem_free(auditee);
     }
@@ -196,7 +206,8 @@ static uint64_t journal_open(struct journal_count *count)
     return sum;
 }
 
-/* ---- the comparison ---------------------------------------------------------------------------- */
+/* ---- the comparison ----------------------------------------------------------------------------
+ */
 
 struct audit {
     struct spool_stats first, last; /* of the index, before and after everything else */
@@ -245,14 +256,16 @@ static bool is_journal_good(const struct audit *audit)
     const struct journal_count *journal = &audit->journal;
     bool is_whole = journal->accepted >= audit->first.accepted_rcpts;
     return journal->accepted == journal->closed + audit->journal_open &&
-           journal->accepted <= audit->last.accepted_rcpts && audit->journal_open <= open_most(audit) + journal->wished &&
+           journal->accepted <= audit->last.accepted_rcpts &&
+           audit->journal_open <= open_most(audit) + journal->wished &&
            (!is_whole || audit->journal_open >= open_least(audit));
 }
 
 static bool is_history_good(const struct audit *audit)
 {
     const struct history_totals *totals = &audit->history;
-    uint64_t closed = totals->delivered + totals->bounced + totals->expired + totals->cancelled + totals->suppressed;
+    uint64_t closed = totals->delivered + totals->bounced + totals->expired + totals->cancelled +
+                      totals->suppressed;
     return totals->rcpts == closed + totals->open && totals->rcpts <= audit->last.accepted_rcpts;
 }
 
@@ -263,7 +276,8 @@ static bool is_history_open_good(const struct audit *audit)
 
 static json_t *term(const char *name, const char *source, uint64_t value)
 {
-    return json_pack("{s:s, s:s, s:I}", "term", name, "source", source, "recipients", (json_int_t)value);
+    return json_pack(
+            "{s:s, s:s, s:I}", "term", name, "source", source, "recipients", (json_int_t)value);
 }
 
 static void audit_end(struct control *control)
@@ -276,7 +290,8 @@ static void audit_end(struct control *control)
         const char *name;
         bool holds;
     } checks[] = {
-        { "spool index: accepted = closed + open", last->accepted_rcpts == closed_of(last) + last->open_rcpts },
+        { "spool index: accepted = closed + open",
+                last->accepted_rcpts == closed_of(last) + last->open_rcpts },
         { "scheduler holds what the spool has open", could_be_open(audit, audit->scheduler_open) },
         { "journal scan: accepted = closed + open", is_journal_good(audit) },
         { "history: accepted = closed + open", is_history_good(audit) },
@@ -289,24 +304,29 @@ static void audit_end(struct control *control)
         is_balanced = is_balanced && checks[i].holds;
         json_object_set_new(results, checks[i].name, json_boolean(checks[i].holds));
     }
-    json_t *reply = json_pack("{s:b, s:I, s:[o,o,o,o,o,o,o,o,o,o], s:o}", "balanced", (int)is_balanced, "moving",
-            (json_int_t)(open_most(audit) - open_least(audit)), "terms",
-            term("accepted", "spool index", last->accepted_rcpts), term("closed", "spool index", closed_of(last)),
-            term("open", "spool index", last->open_rcpts), term("open", "scheduler", audit->scheduler_open),
+    json_t *reply = json_pack("{s:b, s:I, s:[o,o,o,o,o,o,o,o,o,o], s:o}", "balanced",
+            (int)is_balanced, "moving", (json_int_t)(open_most(audit) - open_least(audit)), "terms",
+            term("accepted", "spool index", last->accepted_rcpts),
+            term("closed", "spool index", closed_of(last)),
+            term("open", "spool index", last->open_rcpts),
+            term("open", "scheduler", audit->scheduler_open),
             term("accepted", "journal scan", audit->journal.accepted),
-            term("closed", "journal scan", audit->journal.closed), term("open", "journal scan", audit->journal_open),
+            term("closed", "journal scan", audit->journal.closed),
+            term("open", "journal scan", audit->journal_open),
             term("accepted", "history", totals->rcpts), term("closed", "history", closed),
             term("open", "history", totals->open), "checks", results);
     control_end_json(control, 200, reply);
 }
 
-/* The last look. Decisions of the scheduler may still be on their way to the index: it is given time. */
+/* The last look. Decisions of the scheduler may still be on their way to the index: it is given
+ * time. */
 static void last_look(struct control *control, struct letter *letter)
 {
     struct audit *audit = control->audit;
     control_take_figures(control, letter);
     audit->last = control->spool_stats;
-    bool is_settled = could_be_open(audit, audit->scheduler_open) && is_history_open_good(audit) && is_journal_good(audit);
+    bool is_settled = could_be_open(audit, audit->scheduler_open) && is_history_open_good(audit) &&
+                      is_journal_good(audit);
     if (is_settled || ++audit->try_count >= AUDIT_TRY_COUNT) {
         audit_end(control);
     } else {
@@ -321,7 +341,8 @@ static void count_records(struct control *control)
     struct why why = { 0 };
     bool is_caught_up = control_is_history_caught_up(control); /* asked before it is counted */
     enum err err = history_count(node->history, &audit->history, &why);
-    audit->is_history_there = is_caught_up || audit->history.upto.batch_seq > audit->first.durable_upto;
+    audit->is_history_there =
+            is_caught_up || audit->history.upto.batch_seq > audit->first.durable_upto;
     if (err == OK && !audit->is_history_there && ++audit->try_count < AUDIT_HISTORY_TRY_COUNT) {
         control_again(control, AUDIT_HISTORY_MS, count_records);
         return;
@@ -332,7 +353,8 @@ static void count_records(struct control *control)
         audit->journal_open = journal_open(&audit->journal);
     }
     if (err != OK) {
-        control_end_error(control, 500, "the books could not be read (%s) %s", err_name(err), why.text);
+        control_end_error(
+                control, 500, "the books could not be read (%s) %s", err_name(err), why.text);
         return;
     }
     control->then = last_look;

@@ -30,7 +30,7 @@ enum {
 struct control_http {
     struct MHD_Daemon *daemon;
     struct node *node;
-    char path[108]; /* of the socket, to be removed at the end; sun_path, unix(7) */
+    char path[108];   /* of the socket, to be removed at the end; sun_path, unix(7) */
     struct stat made; /* what lies there was made by us */
 };
 
@@ -39,10 +39,11 @@ struct http_request {
     struct buf body, path, query;
 };
 
-static enum MHD_Result answer(struct MHD_Connection *connection, unsigned int status, struct str body)
+static enum MHD_Result answer(
+        struct MHD_Connection *connection, unsigned int status, struct str body)
 {
-    struct MHD_Response *response =
-            MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.ptr, MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+            body.len, (void *)(uintptr_t)body.ptr, MHD_RESPMEM_MUST_COPY);
     if (response == NULL) {
         return MHD_NO;
     }
@@ -54,7 +55,8 @@ static enum MHD_Result answer(struct MHD_Connection *connection, unsigned int st
 
 static void peer_name(struct MHD_Connection *connection, char *name, size_t cap)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     struct ucred peer = { .uid = (uid_t)-1 };
     socklen_t len = sizeof peer;
     if (info == NULL || getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0) {
@@ -75,7 +77,8 @@ static void add_encoded(struct buf *query, const char *text, char kept)
 {
     for (; *text; text++) {
         char c = *text;
-        if (ascii_is_alpha(c) || ascii_is_digit(c) || c == '-' || c == '.' || c == '_' || c == kept) {
+        if (ascii_is_alpha(c) || ascii_is_digit(c) || c == '-' || c == '.' || c == '_' ||
+                c == kept) {
             buf_add_char(query, c);
         } else {
             buf_addf(query, "%%%02X", (unsigned char)c);
@@ -84,7 +87,8 @@ static void add_encoded(struct buf *query, const char *text, char kept)
 }
 
 /* libmicrohttpd has taken the query apart and decoded it; control.c wants it as it was sent. */
-static enum MHD_Result add_argument(void *ctx, enum MHD_ValueKind kind, const char *key, const char *value)
+static enum MHD_Result add_argument(
+        void *ctx, enum MHD_ValueKind kind, const char *key, const char *value)
 {
     struct buf *query = ctx;
     (void)kind;
@@ -97,8 +101,8 @@ static enum MHD_Result add_argument(void *ctx, enum MHD_ValueKind kind, const ch
     return MHD_YES;
 }
 
-static enum MHD_Result run_request(
-        struct control_http *http, struct MHD_Connection *connection, const struct control_request *ask)
+static enum MHD_Result run_request(struct control_http *http, struct MHD_Connection *connection,
+        const struct control_request *ask)
 {
     struct control *control;
     if (control_begin(http->node, ask, &control) != OK) {
@@ -114,15 +118,17 @@ static enum MHD_Result run_request(
     return result;
 }
 
-static enum MHD_Result serve_request(struct control_http *http, struct MHD_Connection *connection, const char *url,
-        const char *method, struct http_request *request)
+static enum MHD_Result serve_request(struct control_http *http, struct MHD_Connection *connection,
+        const char *url, const char *method, struct http_request *request)
 {
     char author[64];
     peer_name(connection, author, sizeof author);
-    (void)MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, add_argument, &request->query);
+    (void)MHD_get_connection_values(
+            connection, MHD_GET_ARGUMENT_KIND, add_argument, &request->query);
     add_encoded(&request->path, url, '/');
     if (buf_err(&request->query) != OK || buf_err(&request->path) != OK) {
-        return answer(connection, 414, STR("{\"error\":\"the address of the request is too long\"}"));
+        return answer(
+                connection, 414, STR("{\"error\":\"the address of the request is too long\"}"));
     }
     /* a scan of the whole journal takes its time: the connection is not idle meanwhile */
     (void)MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
@@ -134,12 +140,13 @@ static enum MHD_Result serve_request(struct control_http *http, struct MHD_Conne
         .author = str_from_c(author),
     };
     enum MHD_Result result = run_request(http, connection, &ask);
-    (void)MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned int)CONTROL_IDLE_S);
+    (void)MHD_set_connection_option(
+            connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned int)CONTROL_IDLE_S);
     return result;
 }
 
-static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url, const char *method,
-        const char *version, const char *data, size_t *data_len, void **state)
+static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url,
+        const char *method, const char *version, const char *data, size_t *data_len, void **state)
 {
     struct http_request *request = *state;
     (void)version;
@@ -160,12 +167,14 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
         return MHD_YES;
     }
     if (buf_err(&request->body) != OK) {
-        return answer(connection, 413, STR("{\"error\":\"the request body is larger than 1 MiB\"}"));
+        return answer(
+                connection, 413, STR("{\"error\":\"the request body is larger than 1 MiB\"}"));
     }
     return serve_request(ctx, connection, url, method, request);
 }
 
-static void on_done(void *ctx, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode why)
+static void on_done(void *ctx, struct MHD_Connection *connection, void **state,
+        enum MHD_RequestTerminationCode why)
 {
     struct http_request *request = *state;
     (void)ctx;
@@ -194,7 +203,8 @@ static enum err clear_path(const struct sockaddr_un *at, struct why *why)
         return OK;
     }
     if (!S_ISSOCK(there.st_mode)) {
-        why_set(why, "%s is no socket and is left alone: set control to another path", at->sun_path);
+        why_set(why, "%s is no socket and is left alone: set control to another path",
+                at->sun_path);
         return E_EXISTS;
     }
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -203,7 +213,8 @@ static enum err clear_path(const struct sockaddr_un *at, struct why *why)
         close(fd);
     }
     if (is_alive) {
-        why_set(why, "another node answers at %s: stop it, or set control to another path", at->sun_path);
+        why_set(why, "another node answers at %s: stop it, or set control to another path",
+                at->sun_path);
         return E_BUSY;
     }
     (void)unlink(at->sun_path);
@@ -212,8 +223,10 @@ static enum err clear_path(const struct sockaddr_un *at, struct why *why)
 
 static enum err open_failed(const char *path, int error, struct why *why)
 {
-    const char *advice = error == ENOENT ? "make the directory that it lies in (systemd: RuntimeDirectory=outpost)"
-                                         : "set control to a path that this user may write";
+    const char *advice =
+            error == ENOENT
+                    ? "make the directory that it lies in (systemd: RuntimeDirectory=outpost)"
+                    : "set control to a path that this user may write";
     why_set(why, "the control socket %s cannot be opened: %s; %s", path, strerror(error), advice);
     return E_IO;
 }
@@ -233,7 +246,8 @@ static enum err listen_at(const char *path, int *ret_fd, struct why *why)
     }
     /* made for nobody, then opened: no moment in which others may connect, and no umask, which is
      * the whole process's, is touched */
-    bool is_good = fchmod(fd, 0600) == 0 && bind(fd, (const struct sockaddr *)&at, sizeof at) == 0 &&
+    bool is_good = fchmod(fd, 0600) == 0 &&
+                   bind(fd, (const struct sockaddr *)&at, sizeof at) == 0 &&
                    chmod(path, 0660) == 0 && listen(fd, CONTROL_BACKLOG) == 0;
     if (!is_good) {
         int error = errno;
@@ -247,13 +261,16 @@ static enum err listen_at(const char *path, int *ret_fd, struct why *why)
 /* poll, not select: with many sessions descriptors are beyond FD_SETSIZE. */
 static struct MHD_Daemon *start_daemon(struct control_http *http, int fd)
 {
-    return MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL, 0, NULL,
-            NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, on_done, http,
-            MHD_OPTION_CONNECTION_LIMIT, (unsigned int)CONTROL_CONNECTION_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-            (unsigned int)CONTROL_IDLE_S, MHD_OPTION_THREAD_STACK_SIZE, (size_t)CONTROL_STACK_BYTES, MHD_OPTION_END);
+    return MHD_start_daemon(
+            MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL, 0, NULL,
+            NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED,
+            on_done, http, MHD_OPTION_CONNECTION_LIMIT, (unsigned int)CONTROL_CONNECTION_MAX,
+            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)CONTROL_IDLE_S,
+            MHD_OPTION_THREAD_STACK_SIZE, (size_t)CONTROL_STACK_BYTES, MHD_OPTION_END);
 }
 
-enum err control_http_open(struct node *node, struct str path, struct control_http **ret_http, struct why *why)
+enum err control_http_open(
+        struct node *node, struct str path, struct control_http **ret_http, struct why *why)
 {
     struct control_http *http = mem_new(sizeof *http);
     if (http == NULL) {
@@ -293,7 +310,8 @@ void control_http_close(struct control_http *http)
         return;
     }
     MHD_stop_daemon(http->daemon);
-    if (lstat(http->path, &there) == 0 && there.st_ino == http->made.st_ino && there.st_dev == http->made.st_dev) {
+    if (lstat(http->path, &there) == 0 && there.st_ino == http->made.st_ino &&
+            there.st_dev == http->made.st_dev) {
         (void)unlink(http->path);
     }
     mem_free(http);

@@ -24,13 +24,13 @@ enum control_letter { CONTROL_FIGURES = 0x500, CONTROL_FOUND };
 static_assert((int)QUEUE_STOP < (int)CONTROL_FIGURES, "answers are told apart by kind");
 
 struct control {
-    struct letter letter;   /* among the node's orphans, when given up early */
+    struct letter letter; /* among the node's orphans, when given up early */
     struct node *node;
     struct mailbox box;     /* where owners answer */
     uint32_t waiting_count; /* answers still out */
     struct arena arena;
     struct str method, path, query, body, author;
-    json_t *json_body;      /* parsed, or NULL */
+    json_t *json_body;                                            /* parsed, or NULL */
     void (*then)(struct control *control, struct letter *letter); /* takes each answer */
     void (*again)(struct control *control);                       /* called at again_at, once */
     struct mono again_at;
@@ -53,7 +53,8 @@ struct control {
 
 /* Ends with a JSON value (reference taken over) or with an error in words. */
 void control_end_json(struct control *control, uint16_t status, json_t *json);
-void control_end_error(struct control *control, uint16_t status, const char *format, ...) PRINTF_LIKE(3, 4);
+void control_end_error(struct control *control, uint16_t status, const char *format, ...)
+        PRINTF_LIKE(3, 4);
 void control_end_text(struct control *control, struct str json); /* 200, already JSON */
 /* Ends with a message's bytes, or with why they cannot be shown. */
 void control_end_content(struct control *control, enum err err, struct str content);
@@ -62,8 +63,8 @@ void control_end_content(struct control *control, enum err err, struct str conte
 struct str control_argument(struct control *control, const char *name);
 /* The body's string member, or "". */
 struct str control_member(struct control *control, const char *name);
-/* Arguments (members) must be among the names, each once and not empty; members be strings, but "all".
- * False: has ended with 400. What is misspelt must not be taken for "no filter". */
+/* Arguments (members) must be among the names, each once and not empty; members be strings, but
+ * "all". False: has ended with 400. What is misspelt must not be taken for "no filter". */
 bool control_only_arguments(struct control *control, const char *const *names, size_t name_count);
 bool control_only_members(struct control *control, const char *const *names, size_t name_count);
 json_t *control_str(struct str s); /* escaped where it is no UTF-8 */

@@ -23,15 +23,12 @@ static json_t *json_time(struct wall at)
     return at.ms ? json_stringn(text, time_rfc3339(at, text)) : json_null();
 }
 
-/* The envelope of an entry; *ret_blob keeps its bytes. */
-static bool read_envelope(struct control *control, const struct queue_view *view, struct blob **ret_blob,
-        struct spool_envelope *ret_envelope)
+/* The envelope of an entry. False: closed or moved since the scheduler answered. */
+static bool read_envelope(struct control *control, const struct queue_view *view,
+        struct blob **ret_blob, struct spool_envelope *ret_envelope)
 {
-    struct why why;
-    if (spool_view_message(control->node->view, &view->where, view->msg_id, NULL, ret_blob, NULL, &why) != OK) {
-        return false; /* closed or moved since the scheduler answered */
-    }
-    return spool_envelope_decode(str_of((*ret_blob)->first->data, (*ret_blob)->first->len), ret_envelope) == OK;
+    return node_read_envelope(control->node, &view->where, view->msg_id, ret_blob, ret_envelope) ==
+           OK;
 }
 
 static struct str nth_recipient(const struct spool_envelope *envelope, uint16_t number)
@@ -50,33 +47,39 @@ static bool recipient_matches(struct str wanted, struct str address)
         return true;
     }
     struct str domain = str_from(address, str_rindex(address, '@') + 1);
-    return str_eq_nocase(wanted, domain) || (wanted.ptr[0] == '@' && str_eq_nocase(str_from(wanted, 1), domain));
+    return str_eq_nocase(wanted, domain) ||
+           (wanted.ptr[0] == '@' && str_eq_nocase(str_from(wanted, 1), domain));
 }
 
 /* What the scheduler cannot filter by, since it holds no strings. */
-static bool is_wanted(const struct control *control, const struct spool_envelope *envelope, uint16_t rcpt)
+static bool is_wanted(
+        const struct control *control, const struct spool_envelope *envelope, uint16_t rcpt)
 {
     return recipient_matches(control->want_recipient, nth_recipient(envelope, rcpt)) &&
-            (control->want_tag.len == 0 || str_eq(control->want_tag, envelope->tag));
+           (control->want_tag.len == 0 || str_eq(control->want_tag, envelope->tag));
 }
 
 static json_t *entry_json(const struct queue_view *view, const struct spool_envelope *envelope)
 {
     char id[ULID_TEXT_LEN + 1];
     ulid_format(envelope->ulid, id);
-    return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:i, s:b, s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "id", id,
-            "recipient", control_str(nth_recipient(envelope, view->rcpt)), "sender", control_str(envelope->sender), "state",
-            view_states[view->state], "stream", control_str(envelope->stream), "tag", control_str(envelope->tag), "domain",
-            control_str(view->domain), "tries", (int)view->tries, "possible_duplicate", (int)view->maybe_duplicate,
-            "accepted", json_time(view->accepted_at), "due", json_time(view->due), "bytes",
-            (json_int_t)view->content_bytes, "reason", control_str(view->reason), "waits_for",
-            control_str(view->waits_for), "site", control_str(view->site), "source", control_str(view->source));
+    return json_pack(
+            "{s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:i, s:b, s:o, s:o, s:I, s:o, s:o, s:o, s:o}",
+            "id", id, "recipient", control_str(nth_recipient(envelope, view->rcpt)), "sender",
+            control_str(envelope->sender), "state", view_states[view->state], "stream",
+            control_str(envelope->stream), "tag", control_str(envelope->tag), "domain",
+            control_str(view->domain), "tries", (int)view->tries, "possible_duplicate",
+            (int)view->maybe_duplicate, "accepted", json_time(view->accepted_at), "due",
+            json_time(view->due), "bytes", (json_int_t)view->content_bytes, "reason",
+            control_str(view->reason), "waits_for", control_str(view->waits_for), "site",
+            control_str(view->site), "source", control_str(view->source));
 }
 
 /* The scheduler could not answer. */
 static void end_refused(struct control *control, enum err err)
 {
-    control_end_error(control, 503, "%s", err == E_NOMEM ? "out of memory: ask for fewer" : "the node is stopping");
+    control_end_error(control, 503, "%s",
+            err == E_NOMEM ? "out of memory: ask for fewer" : "the node is stopping");
 }
 
 static void list_done(struct control *control, struct letter *letter)
@@ -94,7 +97,8 @@ static void list_done(struct control *control, struct letter *letter)
     }
     enum err err = ask->err;
     json_t *reply = json_pack("{s:o, s:o}", "entries", entries, "after",
-            ask->next_after ? json_sprintf("%llu", (unsigned long long)ask->next_after) : json_null());
+            ask->next_after ? json_sprintf("%llu", (unsigned long long)ask->next_after)
+                            : json_null());
     control_letter_free(letter);
     if (err == OK || err == E_NOT_FOUND) {
         control_end_json(control, 200, reply);
@@ -134,12 +138,14 @@ static struct str argument(struct control *control, const char *name)
     return control_argument(control, name);
 }
 
-/* Fills the filter from named texts: arguments of a list, members of an action. False: has ended. */
+/* Fills the filter from named texts: arguments of a list, members of an action. False: has ended.
+ */
 static bool fill_filter(struct control *control, struct queue_filter *filter,
         struct str (*get)(struct control *control, const char *name), const char *reason_name)
 {
     struct str text = get(control, "age");
-    if (text.len && (str_to_ms(text, INT64_MAX, &filter->age_min_ms) != OK || filter->age_min_ms == 0)) {
+    if (text.len &&
+            (str_to_ms(text, INT64_MAX, &filter->age_min_ms) != OK || filter->age_min_ms == 0)) {
         control_end_error(control, 400, "age is a time such as 30m, 4h or 2d");
         return false;
     }
@@ -187,7 +193,8 @@ bool control_find_msg_id(struct control *control, struct str id, uint64_t *ret_m
     struct ulid ulid;
     if (ulid_parse(id, &ulid) != OK) {
         char shown[160];
-        control_end_error(control, 400, "\"%.*s\" is no message id: it has 26 characters, as in \"queued as ...\"",
+        control_end_error(control, 400,
+                "\"%.*s\" is no message id: it has 26 characters, as in \"queued as ...\"",
                 STR_ARG(str_escape(str_sub(id, 0, 40), shown, sizeof shown)));
         return false;
     }
@@ -201,14 +208,14 @@ bool control_find_msg_id(struct control *control, struct str id, uint64_t *ret_m
     bool is_found = number && str_to_u64(str_from_c(number), UINT64_MAX, ret_msg_id) == OK;
     json_decref(found);
     if (!is_found) {
-        control_end_error(
-                control, 404, "no message %.*s is known; one just accepted shows within a second", STR_ARG(id));
+        control_end_error(control, 404,
+                "no message %.*s is known; one just accepted shows within a second", STR_ARG(id));
     }
     return is_found;
 }
 
-static void start_list(struct control *control, const struct queue_filter *filter, enum queue_ask_kind kind,
-        void (*then)(struct control *control, struct letter *letter))
+static void start_list(struct control *control, const struct queue_filter *filter,
+        enum queue_ask_kind kind, void (*then)(struct control *control, struct letter *letter))
 {
     struct queue_ask *ask = control_new_ask(control, kind);
     if (ask) {
@@ -220,8 +227,8 @@ static void start_list(struct control *control, const struct queue_filter *filte
 
 void control_queue_list(struct control *control)
 {
-    static const char *const names[] = { "id", "recipient", "domain", "stream", "tag", "age", "reason", "state",
-        "count", "after" };
+    static const char *const names[] = { "id", "recipient", "domain", "stream", "tag", "age",
+        "reason", "state", "count", "after" };
     struct queue_filter filter = { 0 };
     if (control_only_arguments(control, names, COUNT_OF(names)) && fill_page(control, &filter) &&
             fill_filter(control, &filter, argument, "reason")) {
@@ -246,7 +253,8 @@ static void end_raw(struct control *control, enum err err, const struct blob *co
     if (err == OK && content->size_bytes > CONTROL_RAW_BYTES_MAX) {
         err = E_TOO_BIG;
     }
-    for (const struct blob_chunk *chunk = err == OK ? content->first : NULL; chunk; chunk = chunk->next) {
+    for (const struct blob_chunk *chunk = err == OK ? content->first : NULL; chunk;
+            chunk = chunk->next) {
         buf_add(&text, str_of(chunk->data, chunk->len));
     }
     control_end_content(control, err == OK ? buf_err(&text) : err, buf_str(&text));
@@ -266,7 +274,8 @@ static void raw_done(struct control *control, struct letter *letter)
         return;
     }
     if (err == OK) {
-        err = spool_view_message(control->node->view, &found->where, msg_id, NULL, NULL, &content, &why);
+        err = spool_view_message(
+                control->node->view, &found->where, msg_id, NULL, NULL, &content, &why);
     }
     control_letter_free(letter);
     if (err == E_CORRUPT && control->find_count < RAW_FIND_COUNT_MAX) {
@@ -293,8 +302,9 @@ static bool parse_action(struct str name, enum spool_ctl_action *ret_action)
     static const struct {
         const char *name;
         enum spool_ctl_action action;
-    } actions[] = { { "hold", SPOOL_CTL_HOLD }, { "release", SPOOL_CTL_RELEASE }, { "flush", SPOOL_CTL_FLUSH },
-        { "bounce", SPOOL_CTL_BOUNCE }, { "cancel", SPOOL_CTL_CANCEL } };
+    } actions[] = { { "hold", SPOOL_CTL_HOLD }, { "release", SPOOL_CTL_RELEASE },
+        { "flush", SPOOL_CTL_FLUSH }, { "bounce", SPOOL_CTL_BOUNCE },
+        { "cancel", SPOOL_CTL_CANCEL } };
     for (size_t i = 0; i < COUNT_OF(actions); i++) {
         if (str_eq(name, str_from_c(actions[i].name))) {
             *ret_action = actions[i].action;
@@ -307,7 +317,8 @@ static bool parse_action(struct str name, enum spool_ctl_action *ret_action)
 static void act_end(struct control *control)
 {
     if (!control->is_done && control->waiting_count == 0) {
-        control_end_json(control, 200, json_pack("{s:I}", "recipients", (json_int_t)control->changed_count));
+        control_end_json(
+                control, 200, json_pack("{s:I}", "recipients", (json_int_t)control->changed_count));
     }
 }
 
@@ -359,8 +370,11 @@ static void pick_done(struct control *control, struct letter *letter)
         struct blob *bytes = NULL;
         struct spool_envelope envelope;
         const struct queue_view *view = &page->view[i];
-        if (read_envelope(control, view, &bytes, &envelope) && is_wanted(control, &envelope, view->rcpt)) {
-            struct queue_filter one = { .by_msg = true, .msg_id = view->msg_id, .by_rcpt = true, .rcpt = view->rcpt };
+        if (read_envelope(control, view, &bytes, &envelope) &&
+                is_wanted(control, &envelope, view->rcpt)) {
+            struct queue_filter one = {
+                .by_msg = true, .msg_id = view->msg_id, .by_rcpt = true, .rcpt = view->rcpt
+            };
             send_action(control, &one);
         }
         blob_give(bytes);
@@ -374,15 +388,15 @@ static void pick_done(struct control *control, struct letter *letter)
 
 static bool names_something(const struct control *control, const struct queue_filter *filter)
 {
-    return filter->by_msg || filter->domain.len || filter->stream.len || filter->reason.len || filter->age_min_ms ||
-           filter->by_state || control->want_recipient.len || control->want_tag.len ||
-           json_is_true(json_object_get(control->json_body, "all"));
+    return filter->by_msg || filter->domain.len || filter->stream.len || filter->reason.len ||
+           filter->age_min_ms || filter->by_state || control->want_recipient.len ||
+           control->want_tag.len || json_is_true(json_object_get(control->json_body, "all"));
 }
 
 void control_queue_act(struct control *control)
 {
-    static const char *const names[] = { "action", "id", "recipient", "domain", "stream", "tag", "age", "contains",
-        "state", "reason", "all" };
+    static const char *const names[] = { "action", "id", "recipient", "domain", "stream", "tag",
+        "age", "contains", "state", "reason", "all" };
     struct queue_filter *filter = &control->filter;
     if (!control_only_members(control, names, COUNT_OF(names))) {
         return;
@@ -399,7 +413,8 @@ void control_queue_act(struct control *control)
         return;
     }
     filter->count_max = UINT32_MAX;
-    control->action_reason = str_sub(control_member(control, "reason"), 0, CONTROL_REASON_BYTES_MAX);
+    control->action_reason =
+            str_sub(control_member(control, "reason"), 0, CONTROL_REASON_BYTES_MAX);
     if (control->want_recipient.len || control->want_tag.len) {
         control->then = pick_done;
         next_page(control, 0);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * log_sink.c - takes log lines from any thread and writes them to standard output, a file or the journal.
+ * log_sink.c - takes log lines from any thread and writes them to standard output, a file or the
+ * journal.
  *
- * Owners only append to a bounded buffer; a thread of the sink writes it out. So neither a reader that
- * stopped, nor a file on a disk that hangs, can hold up mail: lines beyond the limit are counted. The
- * thread asks for readiness first instead of making the descriptor non-blocking, since standard output
- * is shared with whoever started us.
+ * Owners only append to a bounded buffer; a thread of the sink writes it out. So neither a reader
+ * that stopped, nor a file on a disk that hangs, can hold up mail: lines beyond the limit are
+ * counted. The thread asks for readiness first instead of making the descriptor non-blocking, since
+ * standard output is shared with whoever started us.
  */
 #include "node/serve_priv.h"
 
@@ -24,7 +25,8 @@
 
 enum {
     SINK_STACK_BYTES = 128 << 10,
-    SINK_PIPE_BYTES = 4096, /* PIPE_BUF: so much never blocks where poll saw room, and is not mixed */
+    SINK_PIPE_BYTES =
+            4096, /* PIPE_BUF: so much never blocks where poll saw room, and is not mixed */
     SINK_POLL_MS = 100,
     SINK_KEPT_BYTES_MAX = 64 << 10 /* a buffer that was larger once gives its memory back */
 };
@@ -32,11 +34,11 @@ enum {
 struct log_sink {
     pthread_mutex_t lock;
     pthread_cond_t filled;
-    struct buf pending;     /* under lock, as the next four */
+    struct buf pending; /* under lock, as the next four */
     uint64_t dropped_count;
     bool is_flushed, is_ending;
-    int next_fd;            /* the reopened file, for the thread to change to; -1: none */
-    int fd;                 /* the thread's, once it runs */
+    int next_fd; /* the reopened file, for the thread to change to; -1: none */
+    int fd;      /* the thread's, once it runs */
     bool is_own_fd, is_journald, is_json, is_regular, is_started;
     pthread_t thread;
     char hostname[128];
@@ -54,7 +56,9 @@ static int open_journal(struct why *why)
         fd = -1;
     }
     if (fd < 0) {
-        why_set(why, "log = \"journald\", but the journal does not answer at %s: use \"stdout\" or a path",
+        why_set(why,
+                "log = \"journald\", but the journal does not answer at %s: use \"stdout\" or a "
+                "path",
                 at.sun_path);
     }
     return fd;
@@ -256,7 +260,8 @@ static void add_pending(struct log_sink *sink, struct str line)
         return;
     }
     if (sink->dropped_count > 0) {
-        buf_addf(&sink->pending, "outpost: %llu log lines were dropped: they could not be written in time\n",
+        buf_addf(&sink->pending,
+                "outpost: %llu log lines were dropped: they could not be written in time\n",
                 (unsigned long long)sink->dropped_count);
         sink->dropped_count = 0;
     }
@@ -277,11 +282,14 @@ static struct iovec iov_of(struct str s)
 static void send_journal(struct log_sink *sink, int priority, struct str line)
 {
     char head[80], tail[80];
-    size_t head_len = fmt(head, sizeof head, "PRIORITY=%d\nSYSLOG_IDENTIFIER=outpost\nMESSAGE=", priority);
-    size_t tail_len = sink->dropped_count ? fmt(tail, sizeof tail, " (%llu lines before it were dropped)\n",
-                                                    (unsigned long long)sink->dropped_count)
-                                          : fmt(tail, sizeof tail, "\n");
-    struct iovec parts[] = { iov_of(str_of(head, head_len)), iov_of(line), iov_of(str_of(tail, tail_len)) };
+    size_t head_len =
+            fmt(head, sizeof head, "PRIORITY=%d\nSYSLOG_IDENTIFIER=outpost\nMESSAGE=", priority);
+    size_t tail_len = sink->dropped_count
+                              ? fmt(tail, sizeof tail, " (%llu lines before it were dropped)\n",
+                                        (unsigned long long)sink->dropped_count)
+                              : fmt(tail, sizeof tail, "\n");
+    struct iovec parts[] = { iov_of(str_of(head, head_len)), iov_of(line),
+        iov_of(str_of(tail, tail_len)) };
     struct msghdr message = { .msg_iov = parts, .msg_iovlen = COUNT_OF(parts) };
     if (sendmsg(sink->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
         sink->dropped_count++;
@@ -336,15 +344,16 @@ void log_sink_line(void *ctx, enum log_level level, struct str line)
     } else if (sink->is_json) {
         struct buf text;
         buf_init(&text, 16384);
-        buf_addf(&text, "{\"time\":\"%.*s\",\"event\":\"node\",\"level\":\"%s\",\"text\":\"", (int)stamp_len,
-                stamp, words[level]);
+        buf_addf(&text, "{\"time\":\"%.*s\",\"event\":\"node\",\"level\":\"%s\",\"text\":\"",
+                (int)stamp_len, stamp, words[level]);
         add_json_text(&text, line);
         buf_add_c(&text, "\"}");
         write_line(sink, priorities[level], buf_err(&text) == OK ? buf_str(&text) : line, true);
         buf_done(&text);
     } else {
-        size_t len = fmt(space, sizeof space, "%.*s %s outpost[%d]: %s%s%.*s", (int)stamp_len, stamp, sink->hostname,
-                (int)getpid(), level == LOG_INFO_ ? "" : words[level], level == LOG_INFO_ ? "" : ": ", STR_ARG(line));
+        size_t len = fmt(space, sizeof space, "%.*s %s outpost[%d]: %s%s%.*s", (int)stamp_len,
+                stamp, sink->hostname, (int)getpid(), level == LOG_INFO_ ? "" : words[level],
+                level == LOG_INFO_ ? "" : ": ", STR_ARG(line));
         write_line(sink, priorities[level], str_of(space, len), true);
     }
 }

@@ -129,8 +129,8 @@ struct mono node_loop_turn(struct node_loop *loop, struct mono now)
     if (loop->catcher) {
         due = mono_first(due, catcher_turn(loop->catcher, now));
     }
-    atomic_store(&loop->is_idle, loop->is_stopping && submit_is_idle(loop->submit) &&
-                                         deliver_is_idle(loop->deliver));
+    atomic_store(&loop->is_idle,
+            loop->is_stopping && submit_is_idle(loop->submit) && deliver_is_idle(loop->deliver));
     return due;
 }
 

@@ -22,11 +22,12 @@ static void *letter_new(struct node *node, size_t size_bytes, const char *conseq
 
 /* ---- ports of the keeper ---- */
 
-static void port_accepted(void *ctx, uint64_t msg_id, const struct spool_where *where, struct blob *envelope,
-        struct blob *content)
+static void port_accepted(void *ctx, uint64_t msg_id, const struct spool_where *where,
+        struct blob *envelope, struct blob *content)
 {
     struct node *node = ctx;
-    struct queue_accepted *news = letter_new(node, sizeof *news, "an accepted message waits for a restart");
+    struct queue_accepted *news =
+            letter_new(node, sizeof *news, "an accepted message waits for a restart");
     if (news == NULL) { /* durable all the same: it is scheduled at the next start */
         blob_give(envelope);
         blob_give(content);
@@ -43,8 +44,8 @@ static void port_accepted(void *ctx, uint64_t msg_id, const struct spool_where *
 static void port_moved(void *ctx, uint64_t msg_id, const struct spool_where *where)
 {
     struct node *node = ctx;
-    struct queue_moved *news =
-            letter_new(node, sizeof *news, "a message was moved in the spool and may be held until a restart");
+    struct queue_moved *news = letter_new(
+            node, sizeof *news, "a message was moved in the spool and may be held until a restart");
     if (news) {
         news->letter.kind = QUEUE_MOVED;
         news->msg_id = msg_id;
@@ -71,8 +72,9 @@ static void port_journal_grew(void *ctx)
 static void port_notified(void *ctx, const struct spool_dsn_link *link)
 {
     struct node *node = ctx;
-    struct queue_notified *news = letter_new(node, sizeof *news + link->rcpt_count * sizeof news->rcpt[0],
-            "recipients that were reported show as failed until a restart");
+    struct queue_notified *news =
+            letter_new(node, sizeof *news + link->rcpt_count * sizeof news->rcpt[0],
+                    "recipients that were reported show as failed until a restart");
     if (news) {
         news->letter.kind = QUEUE_NOTIFIED;
         news->msg_id = link->msg_id;
@@ -96,7 +98,8 @@ static void answer_later(struct node *node, uint32_t domain_id)
     enum { LATER_MS = 30000 };
     struct queue_site *answer = mem_new(sizeof *answer);
     if (answer == NULL) {
-        ASSERT(node->unasked_count < NODE_UNASKED_COUNT_MAX); /* the queue has at most so many asks out */
+        ASSERT(node->unasked_count <
+                NODE_UNASKED_COUNT_MAX); /* the queue has at most so many asks out */
         node->unasked[node->unasked_count++] = domain_id;
         return;
     }
@@ -179,23 +182,33 @@ struct node_worker *node_pick_worker(struct node *node)
     return best;
 }
 
-static void restore_one(void *ctx, const struct spool_open_msg *msg, const struct spool_open_rcpt *rcpts,
-        uint32_t rcpt_count)
+enum err node_read_envelope(struct node *node, const struct spool_where *where, uint64_t msg_id,
+        struct blob **ret_blob, struct spool_envelope *ret_envelope)
+{
+    struct why why;
+    *ret_blob = NULL;
+    enum err err = spool_view_message(node->view, where, msg_id, NULL, ret_blob, NULL, &why);
+    if (err != OK) {
+        return err;
+    }
+    const struct blob_chunk *chunk = (*ret_blob)->first; /* one: it is parsed in place */
+    return chunk ? spool_envelope_decode(str_of(chunk->data, chunk->len), ret_envelope) : E_CORRUPT;
+}
+
+static void restore_one(void *ctx, const struct spool_open_msg *msg,
+        const struct spool_open_rcpt *rcpts, uint32_t rcpt_count)
 {
     struct node *node = ctx;
-    struct blob *bytes = NULL;
+    struct blob *bytes;
     struct spool_envelope envelope;
-    struct why why;
-    enum err err = spool_view_message(node->view, &msg->where, msg->msg_id, NULL, &bytes, NULL, &why);
-    if (err == OK) {
-        err = spool_envelope_decode(str_of(bytes->first->data, bytes->first->len), &envelope);
-    }
+    enum err err = node_read_envelope(node, &msg->where, msg->msg_id, &bytes, &envelope);
     if (err == OK) {
         err = queue_restore(node->queue, msg, rcpts, rcpt_count, &envelope);
     }
     if (err != OK) {
         log_error(node->log, "node",
-                "message %llu could not be scheduled (%s); it stays in the spool: run outpost spool check",
+                "message %llu could not be scheduled (%s); it stays in the spool: run outpost "
+                "spool check",
                 (unsigned long long)msg->msg_id, err_name(err));
     }
     blob_give(bytes);
@@ -211,8 +224,14 @@ static enum err open_spool(struct node *node, struct why *why)
         .checkpoint_bytes = 1ull << 30,
         .checkpoint_ms = 600000,
     };
-    enum err err = spool_open(
-            node->edge.spool, node->edge.clock, node->edge.entropy, node->log, &conf, &node->spool, why);
+    enum err err = spool_open(node->edge.spool, node->edge.clock, node->edge.entropy, node->log,
+            &conf, &node->spool, why);
+    if (err == E_BUSY) {
+        why_set(why,
+                "%.*s is in use: another outpost runs there. Stop it, or give this one a data-dir "
+                "of its own",
+                STR_ARG(config->data_dir));
+    }
     if (err != OK) {
         return err;
     }
@@ -259,8 +278,8 @@ static enum err open_history(struct node *node, struct why *why)
         .pid = node->edge.pid,
     };
     struct scribe_ports ports = { .ctx = node, .consumed = port_consumed };
-    enum err err = scribe_new(node->edge.history, node->view, node->edge.clock, node->log, &conf, &ports,
-            &node->scribe, why);
+    enum err err = scribe_new(node->edge.history, node->view, node->edge.clock, node->log, &conf,
+            &ports, &node->scribe, why);
     return err == OK ? history_open(node->edge.history, &node->history, why) : err;
 }
 
@@ -427,7 +446,8 @@ static struct mono scheduler_turn(struct node *node, struct mono now)
 {
     uint32_t count = node->unasked_count;
     node->unasked_count = 0;
-    for (uint32_t i = 0; i < count; i++) { /* those without memory even now come again at the front */
+    for (uint32_t i = 0; i < count;
+            i++) { /* those without memory even now come again at the front */
         answer_later(node, node->unasked[i]);
     }
     struct mono due = queue_turn(node->queue, now);
@@ -484,7 +504,8 @@ static bool is_same_address(const struct ip_port *a, const struct ip_port *b)
     return ip_eq(a->ip, b->ip) && a->port == b->port;
 }
 
-enum err node_can_reload(struct node *node, const struct config *config, struct buf *notes, struct why *why)
+enum err node_can_reload(
+        struct node *node, const struct config *config, struct buf *notes, struct why *why)
 {
     struct config *old = node_config(node);
     const struct {
@@ -509,7 +530,8 @@ enum err node_can_reload(struct node *node, const struct config *config, struct 
     };
     bool is_same_kind = old->is_sandbox == config->is_sandbox;
     config_give(old);
-    if (!is_same_kind) { /* mail caught so far must not leave, nor real mail be caught, by a reload */
+    if (!is_same_kind) { /* mail caught so far must not leave, nor real mail be caught, by a reload
+                          */
         why_set(why, "sandbox cannot be switched while the node runs: stop it and start it anew");
         return E_USAGE;
     }
@@ -523,7 +545,8 @@ enum err node_can_reload(struct node *node, const struct config *config, struct 
 
 static void send_config(struct node *node, struct config *config)
 {
-    static const char consequence[] = "a part of the node keeps the old configuration: reload again";
+    static const char consequence[] =
+            "a part of the node keeps the old configuration: reload again";
     for (uint32_t i = 0; i < node->loop_count; i++) {
         struct node_config_letter *news = letter_new(node, sizeof *news, consequence);
         if (news) {
@@ -554,7 +577,8 @@ void node_reload(struct node *node, struct config *config)
 
 static void send_stop(struct node *node, struct mailbox *box, uint32_t kind)
 {
-    struct letter *letter = letter_new(node, sizeof *letter, "a part of the node is stopped late and hard");
+    struct letter *letter =
+            letter_new(node, sizeof *letter, "a part of the node is stopped late and hard");
     if (letter) {
         letter->kind = kind;
         mailbox_answer(box, letter);
@@ -582,7 +606,8 @@ bool node_is_stopped(struct node *node)
     return is_stopped && mailbox_count(keeper_mailbox(node->keeper)) == 0;
 }
 
-void node_on_reload(struct node *node, enum err (*reload)(void *ctx, struct buf *ret_text), void *ctx)
+void node_on_reload(
+        struct node *node, enum err (*reload)(void *ctx, struct buf *ret_text), void *ctx)
 {
     node->reload = reload;
     node->reload_ctx = ctx;

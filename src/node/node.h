@@ -2,9 +2,9 @@
  *
  * node.h - the owners put together: one running Outpost, in threads or in a simulation.
  *
- * node_open builds every owner over the edge it is handed and connects their mailboxes. Who calls the
- * turns decides the rest: node/serve.c gives each owner a thread, the simulation calls them on one
- * thread in an order drawn from its seed. Nothing here depends on which.
+ * node_open builds every owner over the edge it is handed and connects their mailboxes. Who calls
+ * the turns decides the rest: node/serve.c gives each owner a thread, the simulation calls them on
+ * one thread in an order drawn from its seed. Nothing here depends on which.
  */
 #ifndef OUTPOST_NODE_H
 #define OUTPOST_NODE_H
@@ -26,12 +26,12 @@ struct node_edge {
     struct clock *clock;
     struct entropy *entropy;
     struct disk *spool, *history;
-    struct disk *sandbox;        /* where the catcher writes; NULL: no catcher */
-    struct net **net;            /* one session loop each */
+    struct disk *sandbox; /* where the catcher writes; NULL: no catcher */
+    struct net **net;     /* one session loop each */
     uint32_t net_count;
-    struct dns *dns;             /* answers on net[0] */
+    struct dns *dns; /* answers on net[0] */
     uint32_t worker_count;
-    uint32_t pid;                /* for log lines */
+    uint32_t pid;                                  /* for log lines */
     void (*mail_line)(void *ctx, struct str line); /* finished mail log lines; NULL: none */
     void (*mail_flush)(void *ctx);                 /* after a turn's lines */
     void *mail_line_ctx;
@@ -56,14 +56,14 @@ uint32_t node_owner_count(const struct node *node);
 struct node_owner node_owner(const struct node *node, uint32_t index);
 /* Handles what has come for the owner; returns when it wants to be called again at the latest. */
 struct mono node_owner_turn(struct node *node, uint32_t index, struct mono now);
-/* The owner's last act, on its own thread, in the order loops, workers, scheduler, keeper, scribe: a
- * loop cuts what still runs and reports it. No turn of it may follow. */
+/* The owner's last act, on its own thread, in the order loops, workers, scheduler, keeper, scribe:
+ * a loop cuts what still runs and reports it. No turn of it may follow. */
 void node_owner_end(struct node *node, uint32_t index, struct mono now);
 
 /* May config take the place of the running one? E_USAGE: not without a restart (why says what).
  * Settings that only the next start takes up get a line each in notes. */
-MUST_USE enum err node_can_reload(struct node *node, const struct config *config, struct buf *notes,
-        struct why *why);
+MUST_USE enum err node_can_reload(
+        struct node *node, const struct config *config, struct buf *notes, struct why *why);
 /* A new snapshot for everybody; counted. Listeners that are new are opened. Any thread. */
 void node_reload(struct node *node, struct config *config);
 /* No new sessions and no new attempts; what runs ends. Any thread, more than once. */
@@ -75,10 +75,10 @@ bool node_is_stopped(struct node *node);
 
 struct control; /* one request being answered */
 struct control_request {
-    struct str method, path;     /* "GET", "/v1/queue" */
-    struct str query;            /* "domain=example.com&count=10", percent-encoded, or "" */
-    struct str body;             /* JSON, or "" */
-    struct str author;           /* who asks: a user name */
+    struct str method, path; /* "GET", "/v1/queue" */
+    struct str query;        /* "domain=example.com&count=10", percent-encoded, or "" */
+    struct str body;         /* JSON, or "" */
+    struct str author;       /* who asks: a user name */
 };
 /* Begins; any thread. Questions to owners are under way afterwards. */
 MUST_USE enum err control_begin(
@@ -90,7 +90,8 @@ uint16_t control_status(const struct control *control);
 struct str control_body(const struct control *control);
 void control_free(struct control *control); /* NULL is fine, also before it is complete */
 /* Called by the control API for POST /v1/reload; loads the file again. E_SYNTAX: *ret_text says. */
-void node_on_reload(struct node *node, enum err (*reload)(void *ctx, struct buf *ret_text), void *ctx);
+void node_on_reload(
+        struct node *node, enum err (*reload)(void *ctx, struct buf *ret_text), void *ctx);
 
 /* ---- the real runner ---- */
 

@@ -61,7 +61,7 @@ struct node {
     struct config *config; /* under config_lock; owners keep their own */
     pthread_mutex_t config_lock;
     struct config *start_config; /* what parts made at the start still point into */
-    struct mailbox orphans; /* control requests given up while an answer was out */
+    struct mailbox orphans;      /* control requests given up while an answer was out */
     uint32_t unasked[NODE_UNASKED_COUNT_MAX]; /* the scheduler's own */
     uint32_t unasked_count;
     struct blob_budget budget;
@@ -82,8 +82,8 @@ struct node {
     _Atomic bool is_queue_idle;
     _Atomic bool is_journal_news; /* a SCRIBE_GREW letter is under way */
     _Atomic bool is_scribe_idle;
-    _Atomic bool is_keeper_idle;  /* all it has taken is durable */
-    _Atomic bool is_refusing; /* the spool takes nothing more: sessions say so at MAIL */
+    _Atomic bool is_keeper_idle; /* all it has taken is durable */
+    _Atomic bool is_refusing;    /* the spool takes nothing more: sessions say so at MAIL */
     struct wall started_at;
     enum err (*reload)(void *ctx, struct buf *ret_text);
     void *reload_ctx;
@@ -91,14 +91,20 @@ struct node {
 
 /* A counted snapshot as it is now. */
 struct config *node_config(struct node *node);
+/* Envelope of a message, read from the journal. *ret_blob holds what *ret_envelope points into, and
+ * is the caller's to give back, also after an error (NULL is fine). */
+MUST_USE enum err node_read_envelope(struct node *node, const struct spool_where *where,
+        uint64_t msg_id, struct blob **ret_blob, struct spool_envelope *ret_envelope);
 /* The worker with the least to do. */
 struct node_worker *node_pick_worker(struct node *node);
 
-/* control.c: frees what control requests left behind; all of them where no owner is there any more. */
+/* control.c: frees what control requests left behind; all of them where no owner is there any more.
+ */
 void node_sweep_orphans(struct node *node, bool is_last);
 
 /* work.c */
-void node_worker_close(struct node_worker *worker); /* hands letters back to the queue, to be freed */
+void node_worker_close(
+        struct node_worker *worker); /* hands letters back to the queue, to be freed */
 void node_worker_turn(struct node_worker *worker, struct mono now);
 void node_worker_send(struct node *node, struct letter *letter, uint32_t kind);
 

@@ -3,8 +3,8 @@
  * runner.c - a thread an owner, over the real net and clock; started together, ended in order.
  *
  * The end follows the way of an outcome: loops cut what still runs and report it, workers and the
- * scheduler turn that into records, the keeper writes them, the scribe tells their story. An owner is
- * ended only when nobody before it can send it anything more, and it empties its box first.
+ * scheduler turn that into records, the keeper writes them, the scribe tells their story. An owner
+ * is ended only when nobody before it can send it anything more, and it empties its box first.
  */
 #include "node/runner_priv.h"
 
@@ -17,10 +17,11 @@
 
 enum {
     RUNNER_THREAD_COUNT_MAX = NODE_LOOP_COUNT_MAX + NODE_WORKER_COUNT_MAX + 3,
-    RUNNER_STACK_BYTES = 512 << 10, /* frames are at most 16 KiB; SQLite and OpenSSL need less than 100 */
+    RUNNER_STACK_BYTES =
+            512 << 10, /* frames are at most 16 KiB; SQLite and OpenSSL need less than 100 */
     RUNNER_WAIT_MS_MAX = 60000,
-    RUNNER_DRY_MS_MAX = 5000,  /* for an owner's last turns */
-    RUNNER_SETTLE_MS = 100     /* keeper and scribe: what is due this soon is waited for, not left */
+    RUNNER_DRY_MS_MAX = 5000, /* for an owner's last turns */
+    RUNNER_SETTLE_MS = 100    /* keeper and scribe: what is due this soon is waited for, not left */
 };
 
 struct owner_thread {
@@ -130,7 +131,8 @@ static enum err thread_start(struct owner_thread *thread, struct why *why)
     }
     pthread_attr_destroy(&attr);
     if (failed) {
-        why_set(why, "no thread for the %s: %s; raise the limit of processes (ulimit -u, TasksMax=)",
+        why_set(why,
+                "no thread for the %s: %s; raise the limit of processes (ulimit -u, TasksMax=)",
                 thread->owner.name, strerror(failed));
         return E_IO;
     }
@@ -139,7 +141,8 @@ static enum err thread_start(struct owner_thread *thread, struct why *why)
     return OK;
 }
 
-enum err runner_start(struct node *node, struct net *const *nets, struct runner **ret_runner, struct why *why)
+enum err runner_start(
+        struct node *node, struct net *const *nets, struct runner **ret_runner, struct why *why)
 {
     struct runner *runner = mem_new(sizeof *runner);
     if (runner == NULL) {
@@ -197,7 +200,8 @@ static void end_role(struct runner *runner, enum node_role role)
 
 void runner_end(struct runner *runner)
 {
-    static const enum node_role order[] = { NODE_LOOP, NODE_WORKER, NODE_SCHEDULER, NODE_KEEPER, NODE_SCRIBE };
+    static const enum node_role order[] = { NODE_LOOP, NODE_WORKER, NODE_SCHEDULER, NODE_KEEPER,
+        NODE_SCRIBE };
     if (runner == NULL) {
         return;
     }

@@ -3,8 +3,8 @@
  * serve.c - `outpost serve`: opens what the node stands on, runs it in threads, and takes signals.
  *
  * Everything that can fail is opened on the main thread before a thread starts; then the control
- * socket, then readiness is told. The end goes the other way: no new work, wait for what runs, no more
- * questions, owners in order (runner.c), files.
+ * socket, then readiness is told. The end goes the other way: no new work, wait for what runs, no
+ * more questions, owners in order (runner.c), files.
  */
 #include "node/runner_priv.h"
 #include "node/serve_priv.h"
@@ -49,7 +49,8 @@ struct serve {
 
 /* ---- configuration ---- */
 
-static enum err load(const struct serve_options *options, struct config **ret_config, struct config_report *report)
+static enum err load(const struct serve_options *options, struct config **ret_config,
+        struct config_report *report)
 {
     return options->is_sandbox ? config_load_sandbox(options->config_path, ret_config, report)
                                : config_load(options->config_path, ret_config, report);
@@ -68,7 +69,15 @@ static enum err take_config(struct serve *serve, struct config *config, struct b
     return err;
 }
 
-/* Any thread. */
+static void log_lines(struct serve *serve, enum log_level level, const char *who, struct str text)
+{
+    struct str line;
+    while (str_cut(&text, '\n', &line)) {
+        log_line(&serve->log, level, who, "%.*s", STR_ARG(line));
+    }
+}
+
+/* Any thread. The text is for whoever asked; the log has it too. */
 static enum err reload(void *ctx, struct buf *ret_text)
 {
     struct serve *serve = ctx;
@@ -92,12 +101,14 @@ static enum err reload(void *ctx, struct buf *ret_text)
     config_report_done(report);
     mem_free(report);
     log_sink_reopen(serve->sink);
+    log_lines(serve, err == OK ? LOG_INFO_ : LOG_ERROR_, "reload", buf_str(ret_text));
     return err;
 }
 
 /* ---- setting up ---- */
 
-static enum err make_dir(const struct config *config, const char *part, char path[PATH_MAX], struct why *why)
+static enum err make_dir(
+        const struct config *config, const char *part, char path[PATH_MAX], struct why *why)
 {
     size_t len = fmt(path, PATH_MAX, "%.*s%s", STR_ARG(config->data_dir), part);
     if (len != config->data_dir.len + strlen(part)) {
@@ -138,7 +149,8 @@ static enum err open_disks(struct serve *serve, struct why *why)
 static uint32_t core_count(void)
 {
     cpu_set_t set;
-    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
+                                                            : (int)sysconf(_SC_NPROCESSORS_ONLN);
     return count > 0 ? (uint32_t)count : 1;
 }
 
@@ -160,7 +172,8 @@ static enum err open_nets(struct serve *serve, const struct config *config, stru
     }
     char anchor[PATH_MAX];
     bool has_anchor = str_to_c(config->trust_anchor, anchor, sizeof anchor) && anchor[0];
-    return dns_open_real(serve->net[0], config->resolver, has_anchor ? anchor : NULL, &serve->dns, why);
+    return dns_open_real(
+            serve->net[0], config->resolver, has_anchor ? anchor : NULL, &serve->dns, why);
 }
 
 static enum err open_node(struct serve *serve, struct why *why)
@@ -180,12 +193,33 @@ static enum err open_node(struct serve *serve, struct why *why)
         .mail_flush = log_sink_flush,
         .mail_line_ctx = serve->sink,
     };
-    enum err err = node_open(&edge, serve->config, &serve->log, &serve->node, why);
-    if (err == E_BUSY) {
-        why_set(why, "%.*s is in use: another outpost runs there. Stop it, or give this one a data-dir of its own",
-                STR_ARG(serve->config->data_dir));
+    return node_open(&edge, serve->config, &serve->log, &serve->node, why);
+}
+
+static void not_accepted(void *ctx, struct net_conn *conn)
+{
+    (void)ctx;
+    conn->net->ops->close(conn, true);
+}
+
+/* Session loops share each port, and so would a second node with ours: asked for once alone, it is
+ * refused where anybody has it. */
+static enum err probe_ports(struct serve *serve, struct why *why)
+{
+    struct net *net = serve->net[0];
+    for (uint32_t i = 0; i < serve->config->listen_count; i++) {
+        const struct config_listen *listen = &serve->config->listen[i];
+        for (uint32_t k = 0; k < listen->address_count; k++) {
+            struct net_listener *listener;
+            enum err err = net->ops->listen(
+                    net, &listen->address[k], false, not_accepted, NULL, &listener, why);
+            if (err != OK) {
+                return err;
+            }
+            net->ops->unlisten(listener);
+        }
     }
-    return err;
+    return OK;
 }
 
 static enum err start_all(struct serve *serve, struct why *why)
@@ -202,6 +236,9 @@ static enum err start_all(struct serve *serve, struct why *why)
     }
     if (err == OK) {
         node_on_reload(serve->node, reload, serve);
+        err = probe_ports(serve, why);
+    }
+    if (err == OK) {
         err = node_listen(serve->node, why);
     }
     if (err == OK) {
@@ -260,14 +297,6 @@ static int signals_open(void)
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-static void log_lines(struct serve *serve, enum log_level level, const char *who, struct str text)
-{
-    struct str line;
-    while (str_cut(&text, '\n', &line)) {
-        log_line(&serve->log, level, who, "%.*s", STR_ARG(line));
-    }
-}
-
 /* Blocks until somebody wants the end; SIGHUP reloads. */
 static void wait_for_end(struct serve *serve, int signals)
 {
@@ -283,9 +312,8 @@ static void wait_for_end(struct serve *serve, int signals)
         struct buf text;
         buf_init(&text, SERVE_TEXT_BYTES_MAX);
         notify_reloading();
-        enum err err = reload(serve, &text);
+        (void)reload(serve, &text); /* has told the log */
         notify_ready();
-        log_lines(serve, err == OK ? LOG_INFO_ : LOG_ERROR_, "reload", buf_str(&text));
         buf_done(&text);
     }
 }
@@ -307,7 +335,8 @@ static void warn_of_root(const struct serve *serve)
 {
     if (geteuid() == 0) {
         log_warn(&serve->log, "node",
-                "running as root, which is not needed: use a user of its own, and CAP_NET_BIND_SERVICE for ports "
+                "running as root, which is not needed: use a user of its own, and "
+                "CAP_NET_BIND_SERVICE for ports "
                 "below 1024 (packaging/outpost.service)");
     }
 }

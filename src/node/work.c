@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * work.c - the workers: what would stall a loop. Reading a message back from the spool, signing
- * it, hashing passwords, and writing the reports we send. A worker owns nothing between two letters.
+ * it, hashing passwords, and writing the reports we send. A worker owns nothing between two
+ * letters.
  */
 #include "mail/dkim.h"
 #include "mail/dsn.h"
@@ -17,14 +18,17 @@ void node_worker_send(struct node *node, struct letter *letter, uint32_t kind)
     mailbox_answer(&worker->box, letter);
 }
 
-/* The first len bytes of content in one piece: a view where they lie in one chunk, else gathered. */
-static enum err blob_front(const struct blob *content, size_t len, struct buf *gathered, struct str *ret_front)
+/* The first len bytes of content in one piece: a view where they lie in one chunk, else gathered.
+ */
+static enum err blob_front(
+        const struct blob *content, size_t len, struct buf *gathered, struct str *ret_front)
 {
     if (content->first && content->first->len >= len) {
         *ret_front = str_of(content->first->data, len);
         return OK;
     }
-    for (const struct blob_chunk *chunk = content->first; chunk && gathered->len < len; chunk = chunk->next) {
+    for (const struct blob_chunk *chunk = content->first; chunk && gathered->len < len;
+            chunk = chunk->next) {
         size_t take = len - gathered->len < chunk->len ? len - gathered->len : chunk->len;
         buf_add(gathered, str_of(chunk->data, take));
     }
@@ -32,8 +36,8 @@ static enum err blob_front(const struct blob *content, size_t len, struct buf *g
     return buf_err(gathered);
 }
 
-static enum err sign_with_all(const struct config_domain *domain, const struct spool_envelope *envelope,
-        struct str header, struct buf *ret_fields)
+static enum err sign_with_all(const struct config_domain *domain,
+        const struct spool_envelope *envelope, struct str header, struct buf *ret_fields)
 {
     for (uint32_t i = 0; i < domain->key_count; i++) {
         struct dkim_signing how = {
@@ -56,7 +60,8 @@ static enum err sign(struct queue_prepare *job)
     struct spool_envelope envelope;
     ASSERT(job->envelope && job->content); /* envelopes lie in one chunk: blob_copy made them */
     if (job->envelope->first == NULL ||
-            spool_envelope_decode(str_of(job->envelope->first->data, job->envelope->first->len), &envelope) != OK) {
+            spool_envelope_decode(str_of(job->envelope->first->data, job->envelope->first->len),
+                    &envelope) != OK) {
         return E_CORRUPT;
     }
     const struct config_domain *domain = config_domain_for(job->config, envelope.from_domain);
@@ -71,7 +76,8 @@ static enum err sign(struct queue_prepare *job)
     struct str header;
     /* the header block is signed without the empty line that ends it */
     enum err err = envelope.header_bytes < 2 ? E_CORRUPT
-                                             : blob_front(job->content, envelope.header_bytes - 2, &gathered, &header);
+                                             : blob_front(job->content, envelope.header_bytes - 2,
+                                                       &gathered, &header);
     if (err == OK) {
         err = sign_with_all(domain, &envelope, header, &fields);
     }
@@ -91,8 +97,8 @@ static void prepare(struct node *node, struct queue_prepare *job)
         blob_give(job->envelope);
         blob_give(job->content);
         job->envelope = job->content = NULL;
-        job->err = spool_view_message(node->view, &job->where, job->msg_id, &node->budget, &job->envelope,
-                &job->content, &job->why);
+        job->err = spool_view_message(node->view, &job->where, job->msg_id, &node->budget,
+                &job->envelope, &job->content, &job->why);
     }
     if (job->err == OK && job->wants_signature) {
         job->err = sign(job);
@@ -110,7 +116,8 @@ static void auth(struct submit_auth *job)
 
 /* ---- reports ---- */
 
-static struct str report_id(struct node *node, struct arena *arena, struct str hostname, char boundary[40])
+static struct str report_id(
+        struct node *node, struct arena *arena, struct str hostname, char boundary[40])
 {
     uint8_t random[16];
     char hex[33];
@@ -147,7 +154,9 @@ static enum err report_text(struct node *node, const struct queue_dsn *job, stru
         rcpt[i] = (struct dsn_recipient){
             .address = rcpt_address(envelope, from->rcpt),
             .action = DSN_FAILED,
-            .status = from->enhanced.len ? from->enhanced : from->is_expired ? STR("4.4.7") : STR("5.0.0"),
+            .status = from->enhanced.len ? from->enhanced
+                      : from->is_expired ? STR("4.4.7")
+                                         : STR("5.0.0"),
             .remote_mta = from->remote_host,
             .diagnostic = is_reply ? from->text : (struct str){ 0 },
             .reason = is_reply ? (struct str){ 0 } : from->text,
@@ -171,9 +180,10 @@ static enum err report_text(struct node *node, const struct queue_dsn *job, stru
     return dsn_compose(&dsn, ret_text);
 }
 
-/* Takes a report through the door, as any other mail; only credential and key rules do not apply. */
-static enum err report_enter(struct node *node, const struct queue_dsn *job, struct str sender, struct str text,
-        struct keeper_accept **ret_accept)
+/* Takes a report through the door, as any other mail; only credential and key rules do not apply.
+ */
+static enum err report_enter(struct node *node, const struct queue_dsn *job, struct str sender,
+        struct str text, struct keeper_accept **ret_accept)
 {
     struct intake_client client = {
         .config = job->config,
@@ -186,7 +196,8 @@ static enum err report_enter(struct node *node, const struct queue_dsn *job, str
     struct intake_refusal refusal;
     struct spool_body drop;
     struct ulid ulid;
-    enum err err = intake_new(&client, &node->budget, node->edge.entropy, clock_wall(node->edge.clock), &intake);
+    enum err err = intake_new(
+            &client, &node->budget, node->edge.entropy, clock_wall(node->edge.clock), &intake);
     if (err != OK) {
         return err;
     }
@@ -200,8 +211,8 @@ static enum err report_enter(struct node *node, const struct queue_dsn *job, str
         err = intake_finish(intake, ret_accept, &ulid, &drop, &refusal);
     }
     if (err != OK) {
-        log_warn(node->log, "worker", "a report to a sender was refused at the door: %u %s %s", refusal.code,
-                refusal.enhanced, refusal.text);
+        log_warn(node->log, "worker", "a report to a sender was refused at the door: %u %s %s",
+                refusal.code, refusal.enhanced, refusal.text);
     }
     intake_free(intake);
     return err;
@@ -219,13 +230,16 @@ static enum err report_link(struct keeper_accept *accept, const struct queue_dsn
     for (uint32_t i = 0; i < job->rcpt_count; i++) {
         number[i] = job->rcpt[i].rcpt;
     }
-    *link = (struct spool_dsn_link){ .msg_id = job->msg_id, .rcpt = number, .rcpt_count = job->rcpt_count };
+    *link = (struct spool_dsn_link){
+        .msg_id = job->msg_id, .rcpt = number, .rcpt_count = job->rcpt_count
+    };
     accept->link = link;
     accept->link_count = 1;
     return OK;
 }
 
-static enum err report_make(struct node *node, const struct queue_dsn *job, struct keeper_accept **ret_accept)
+static enum err report_make(
+        struct node *node, const struct queue_dsn *job, struct keeper_accept **ret_accept)
 {
     struct blob *bytes = NULL;
     struct spool_envelope envelope;
@@ -235,12 +249,10 @@ static enum err report_make(struct node *node, const struct queue_dsn *job, stru
     arena_init(&arena, 4 << 20);
     buf_init(&head, WORK_HEAD_BYTES_MAX + 4096);
     buf_init(&text, DSN_BYTES_MAX);
-    enum err err = spool_view_message(node->view, &job->where, job->msg_id, NULL, &bytes, NULL, &why);
+    enum err err = node_read_envelope(node, &job->where, job->msg_id, &bytes, &envelope);
     if (err == OK) {
-        err = spool_envelope_decode(str_of(bytes->first->data, bytes->first->len), &envelope);
-    }
-    if (err == OK) {
-        size_t want = envelope.header_bytes < WORK_HEAD_BYTES_MAX ? envelope.header_bytes : WORK_HEAD_BYTES_MAX;
+        size_t want = envelope.header_bytes < WORK_HEAD_BYTES_MAX ? envelope.header_bytes
+                                                                  : WORK_HEAD_BYTES_MAX;
         err = spool_view_head(node->view, &job->where, job->msg_id, want, &head, &why);
     }
     if (err == OK) {
@@ -271,17 +283,20 @@ static void report(struct node_worker *worker, struct queue_dsn *job)
         err = report_link(accept, job);
     }
     if (err != OK) {
-        log_warn(node->log, "worker", "a report to a sender could not be made (%s); it is tried again", err_name(err));
+        log_warn(node->log, "worker",
+                "a report to a sender could not be made (%s); it is tried again", err_name(err));
         keeper_accept_free(accept);
         report_failed(node, job);
         return;
     }
     accept->letter.kind = KEEPER_ACCEPT;
-    accept->reply = (struct keeper_reply){ .box = &worker->box, .kind = NODE_WORK_DSN_KEPT, .ctx = job };
+    accept->reply =
+            (struct keeper_reply){ .box = &worker->box, .kind = NODE_WORK_DSN_KEPT, .ctx = job };
     mailbox_answer(keeper_mailbox(node->keeper), &accept->letter);
 }
 
-/* The keeper's answer: where it kept the report, its port tells the queue; else the queue tries again. */
+/* The keeper's answer: where it kept the report, its port tells the queue; else the queue tries
+ * again. */
 static void report_kept(struct node_worker *worker, struct keeper_accept *accept)
 {
     struct queue_dsn *job = accept->reply.ctx;

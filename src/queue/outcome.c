@@ -197,18 +197,18 @@ enum err outcome_settle(
     char text[GAVE_UP_BYTES_MAX];
     ASSERT(group->count > 0);
     struct fate fate = fate_of(q, group, outcome, scope);
-    if (fate.is_in_doubt && outcome->result == SPOOL_RESULT_HELD) {
+    struct spool_outcome told = *outcome;
+    if (fate.is_in_doubt && told.result == SPOOL_RESULT_HELD) {
         size_t len = fmt(text, sizeof text, "in doubt, held as the stream says: %.*s",
-                STR_ARG(str_sub(outcome->text, 0, REASON_BYTES_MAX)));
-        outcome->text = str_of(text, len);
+                STR_ARG(str_sub(told.text, 0, REASON_BYTES_MAX)));
+        told.text = str_of(text, len);
     }
-    enum err err = fate_record(q, group, outcome);
+    enum err err = fate_record(q, group, &told);
     if (err != OK) {
         return err;
     }
-    if (outcome->result != SPOOL_RESULT_DELIVERED) {
-        fate.reason = reason_take(
-                q, outcome->code, outcome->enhanced, outcome->text, outcome->remote_host);
+    if (told.result != SPOOL_RESULT_DELIVERED) {
+        fate.reason = reason_take(q, told.code, told.enhanced, told.text, told.remote_host);
     }
     for (uint32_t i = 0; i < group->count; i++) {
         rcpt_meet_fate(q, group->rcpt[i], &fate);

@@ -8,7 +8,14 @@
  */
 #include "queue/queue_priv.h"
 
-enum { REPORT_BYTES_MAX = 32 << 20 };
+enum {
+    REPORT_BYTES_MAX = 32 << 20,
+    /* A report is stored in one piece of at most SPOOL_INLINE_BYTES_MAX, and up to 400 KiB of it are
+     * the header of the original: more recipients than fit get a report of their own. */
+    REPORT_ROOM_BYTES = 600 << 10,
+    REPORT_RCPT_BYTES = 1150 /* what mail/dsn.h writes of one at most, beside host and text */
+};
+static_assert(REPORT_ROOM_BYTES + (400 << 10) < SPOOL_INLINE_BYTES_MAX, "a report is one piece");
 
 static struct report *report_at(const struct queue *q, uint32_t report)
 {
@@ -69,15 +76,41 @@ void report_want(struct queue *q, uint32_t msg)
     }
 }
 
-static struct group failed_group(struct queue *q, uint32_t msg)
+/* How long text is where all but printable ASCII is escaped as \xHH. */
+static uint64_t shown_bytes(struct str text)
+{
+    uint64_t bytes = text.len;
+    for (size_t i = 0; i < text.len; i++) {
+        bytes += text.ptr[i] < ' ' || text.ptr[i] > '~' ? 3 : 0;
+    }
+    return bytes;
+}
+
+/* Host and text are there twice, for people and for programs; a third of the text for its folds. */
+static uint64_t report_rcpt_bytes(const struct queue *q, uint32_t rcpt)
+{
+    const struct reason *reason = reason_get(q, rcpt_at(q, rcpt)->reason);
+    uint64_t text_bytes = reason ? shown_bytes(reason_text(reason)) : 0;
+    uint64_t host_bytes = reason ? reason_host(reason).len : 0;
+    return REPORT_RCPT_BYTES + 2 * host_bytes + 2 * text_bytes + text_bytes / 3;
+}
+
+/* The first ones that failed, at least one and as many as room_bytes of a report hold. */
+static struct group failed_group(struct queue *q, uint32_t msg, uint64_t room_bytes)
 {
     struct group group = msg_group(q, msg);
     const struct msg *m = msg_at(q, msg);
     for (uint32_t i = 0; i < m->rcpt_count && group.count < m->failed_count; i++) {
         uint32_t rcpt = rcpt_find(q, msg, i);
-        if (rcpt != NONE && rcpt_at(q, rcpt)->state == RCPT_FAILED) {
-            group_add(q, &group, rcpt);
+        if (rcpt == NONE || rcpt_at(q, rcpt)->state != RCPT_FAILED) {
+            continue;
         }
+        uint64_t bytes = report_rcpt_bytes(q, rcpt);
+        if (bytes > room_bytes && group.count > 0) {
+            break;
+        }
+        room_bytes -= bytes < room_bytes ? bytes : room_bytes;
+        group_add(q, &group, rcpt);
     }
     return group;
 }
@@ -117,7 +150,7 @@ static void report_fill(
 static enum err report_compose(struct queue *q, struct report *report)
 {
     const struct msg *m = msg_at(q, report->msg);
-    struct group group = failed_group(q, report->msg);
+    struct group group = failed_group(q, report->msg, REPORT_ROOM_BYTES);
     struct queue_dsn *dsn = mem_new(sizeof *dsn);
     if (dsn == NULL) {
         return E_NOMEM;
@@ -154,7 +187,7 @@ void queue_dsn_free(struct queue_dsn *dsn)
 /* No report is wanted, RFC 5321 4.5.5 (null sender), or none can be made. */
 static enum err report_close(struct queue *q, uint32_t msg, struct str reason)
 {
-    struct group group = failed_group(q, msg);
+    struct group group = failed_group(q, msg, UINT64_MAX);
     enum err err = act_ctl(q, &group, SPOOL_CTL_CLOSE, STR("outpost"), reason);
     if (err == OK) {
         report_forget(q, msg);

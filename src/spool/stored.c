@@ -25,9 +25,8 @@ void record_end(struct buf *head, size_t at)
         return;
     }
     put_u32(head->ptr + at + 4, (uint32_t)(head->len - at - RECORD_HEADER_BYTES));
-    while (head->len % 8 != 0) {
-        buf_add_char(head, 0);
-    }
+    static const char zeros[8];
+    buf_add(head, str_of(zeros, (8 - head->len % 8) % 8));
 }
 
 bool record_next(struct str head, uint32_t *at, struct record_view *ret_record)

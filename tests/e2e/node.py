@@ -143,6 +143,10 @@ listen "in" {{ address = {{ "127.0.0.1:{self.port}" }} networks = {{ "127.0.0.0/
             return json.loads(done.stdout)[0] if done.returncode == 0 else None
         return wait_until(f"the story of {name}", ask, timeout_s, 0.05)
 
+    def is_known(self, name):
+        """A message has its name in the history a moment after its acceptance."""
+        return self.trace(name)["id"] == name
+
     def states(self, name):
         return {recipient["address"]: recipient["state"] for recipient in self.trace(name)["recipients"]}
 

@@ -22,15 +22,15 @@ def test_pflogsumm_counts_what_happened(make_node, sink):
     summary = subprocess.run(["/usr/bin/perl", PFLOGSUMM, str(node.log)], stdout=subprocess.PIPE, check=True).stdout.decode()
     totals = {word: int(count) for count, word in re.findall(r"^\s+(\d+)\s+(received|delivered|deferred|bounced)\b",
                                                               summary, re.M)}
-    # 11 came in and 3 reports; 7 + 1 + 3 reports were delivered
-    assert totals == {"received": 14, "delivered": 11, "deferred": 1, "bounced": 3}, summary
+    # 7 + 1 and 3 reports were delivered; pflogsumm does not count reports as received, as with Postfix
+    assert totals == {"received": 11, "delivered": 11, "deferred": 1, "bounced": 3}, summary
 
 
 def test_json_lines_tell_the_same(make_node, sink):
     node = make_node(route=sink.port, config="log-postfix = no\nlog-json = yes").start()
     name = node.send("you@sink.example", headers="X-Outpost-Tag: order-1\r\n")
-    lines = wait_until("the line", lambda: [line for line in json_lines(node) if line.get("event") == "delivered"])
-    assert lines[0]["id"] == name and lines[0]["recipient"] == "you@sink.example", lines
+    lines = wait_until("the line", lambda: [line for line in json_lines(node) if line.get("type") == "delivered"])
+    assert lines[0]["id"] == name and lines[0]["rcpt"] == "you@sink.example", lines
 
 
 def json_lines(node):

@@ -10,7 +10,7 @@ from node import DNS_PORT, OUTPOST, wait_until
 
 HEAD = f"""$ORIGIN .
 $TTL 60
-. IN SOA ns.lab.example. admin.lab.example. {{serial}} 3600 600 86400 60
+. IN SOA ns.lab.example. admin.lab.example. {{serial}} 3600 600 86400 1
 . IN NS ns.lab.example.
 ns.lab.example. A 127.0.0.1
 lab.example. MX 10 mx.lab.example.

@@ -2,8 +2,8 @@
  *
  * scenario_check.c - CHECK and ACT: what a scenario asks of the node and of its receivers.
  *
- * A check that is not true yet is asked again for three simulated seconds, since history and replies
- * come a moment later; what must never come is waited for with TIME before.
+ * A check that is not true yet is asked again for three simulated seconds, since history and
+ * replies come a moment later; what must never come is waited for with TIME before.
  */
 #include "tests/sim/scenario_priv.h"
 
@@ -26,7 +26,8 @@ static uint16_t ask(struct scene *scene, const char *method, struct str path, st
         scene_fail(scene, "the node does not run, or the path is too long");
         return 0;
     }
-    return world_ask(scene->world, method, path_c, query_c, body_c.len ? body_c.ptr : "", &scene->reply);
+    return world_ask(
+            scene->world, method, path_c, query_c, body_c.len ? body_c.ptr : "", &scene->reply);
 }
 
 static json_t *ask_json(struct scene *scene, struct str path, uint16_t *ret_status)
@@ -38,7 +39,8 @@ static json_t *ask_json(struct scene *scene, struct str path, uint16_t *ret_stat
 static struct str member(json_t *object, const char *name)
 {
     json_t *value = json_object_get(object, name);
-    return json_is_string(value) ? str_of(json_string_value(value), json_string_length(value)) : (struct str){ 0 };
+    return json_is_string(value) ? str_of(json_string_value(value), json_string_length(value))
+                                 : (struct str){ 0 };
 }
 
 static struct str dump(struct scene *scene, json_t *value)
@@ -70,7 +72,8 @@ static void say_got(char *got, size_t cap, const char *what, struct str text)
 
 static bool rcpt_holds(struct scene *scene, const struct scene_args *args, json_t *rcpt)
 {
-    const struct scene_arg *state = scene_arg(args, "state"), *is_double = scene_arg(args, "duplicate");
+    const struct scene_arg *state = scene_arg(args, "state"),
+                           *is_double = scene_arg(args, "duplicate");
     bool is_good = state == NULL || arg_holds(state, member(rcpt, "state"));
     if (is_double) {
         bool is_marked = json_is_true(json_object_get(rcpt, "possible_duplicate"));
@@ -90,11 +93,13 @@ static bool story_holds(struct scene *scene, const struct scene_args *args, json
     size_t i;
     uint32_t seen = 0;
     for (uint32_t n = 0; n < args->count; n++) {
-        if (str_eq(args->arg[n].key, STR("story")) && !arg_holds(&args->arg[n], dump(scene, story))) {
+        if (str_eq(args->arg[n].key, STR("story")) &&
+                !arg_holds(&args->arg[n], dump(scene, story))) {
             return false;
         }
     }
-    json_array_foreach (json_object_get(story, "recipients"), i, rcpt) {
+    json_array_foreach(json_object_get(story, "recipients"), i, rcpt)
+    {
         if (address.len && !str_eq_nocase(member(rcpt, "address"), address)) {
             continue;
         }
@@ -106,7 +111,8 @@ static bool story_holds(struct scene *scene, const struct scene_args *args, json
     return seen > 0;
 }
 
-/* CHECK trace recipient=|id=|tag=|message-id= [state=a|b] [events~""] [story~""] [duplicate=yes|no] [count=N] */
+/* CHECK trace recipient=|id=|tag=|message-id= [state=a|b] [events~""] [story~""] [duplicate=yes|no]
+ * [count=N] */
 static bool check_trace(struct scene *scene, const struct scene_args *args, char *got, size_t cap)
 {
     static const char *const keys[] = { "recipient", "id", "tag", "message-id" };
@@ -114,14 +120,16 @@ static bool check_trace(struct scene *scene, const struct scene_args *args, char
     for (size_t i = 0; i < COUNT_OF(keys); i++) {
         struct str value = scene_value(args, keys[i]);
         if (value.len) {
-            path = arena_strf(&scene->arena, "/v1/messages?%s=%.*s", keys[i], STR_ARG(percent(scene, value)));
+            path = arena_strf(
+                    &scene->arena, "/v1/messages?%s=%.*s", keys[i], STR_ARG(percent(scene, value)));
         }
     }
     uint16_t status;
     json_t *stories = ask_json(scene, path, &status), *story;
     uint64_t wanted = scene_number(scene, args, "count", UINT64_MAX), count = 0;
     size_t i;
-    json_array_foreach (stories, i, story) {
+    json_array_foreach(stories, i, story)
+    {
         count += story_holds(scene, args, story);
     }
     bool is_good = wanted == UINT64_MAX ? count > 0 : count == wanted;
@@ -142,21 +150,25 @@ static bool check_queue(struct scene *scene, const struct scene_args *args, char
     for (uint32_t i = 0; i < args->count; i++) {
         struct str key = args->arg[i].key;
         if (args->arg[i].op == ARG_IS && !str_eq(key, STR("count"))) {
-            buf_addf(&path, "&%.*s=%.*s", STR_ARG(key), STR_ARG(percent(scene, args->arg[i].value)));
+            buf_addf(
+                    &path, "&%.*s=%.*s", STR_ARG(key), STR_ARG(percent(scene, args->arg[i].value)));
         }
     }
     json_t *reply = ask_json(scene, buf_str(&path), &status);
     buf_done(&path);
     size_t count = json_array_size(json_object_get(reply, "entries"));
     const struct scene_arg *wanted = scene_arg(args, "count"), *text = scene_arg(args, "");
-    bool is_good = status == 200 && (wanted == NULL || count == scene_number(scene, args, "count", 0)) &&
+    bool is_good = status == 200 &&
+                   (wanted == NULL || count == scene_number(scene, args, "count", 0)) &&
                    (text == NULL || arg_holds(text, buf_str(&scene->reply)));
-    fmt(got, cap, "status %u, %zu entries: %.*s", status, count, STR_ARG(str_sub(buf_str(&scene->reply), 0, 1200)));
+    fmt(got, cap, "status %u, %zu entries: %.*s", status, count,
+            STR_ARG(str_sub(buf_str(&scene->reply), 0, 1200)));
     json_decref(reply);
     return is_good;
 }
 
-static bool check_text(struct scene *scene, const struct scene_args *args, uint16_t status, char *got, size_t cap)
+static bool check_text(
+        struct scene *scene, const struct scene_args *args, uint16_t status, char *got, size_t cap)
 {
     uint64_t wanted = scene_number(scene, args, "status", 200);
     bool is_good = status == wanted;
@@ -205,7 +217,8 @@ static bool check_stats(struct scene *scene, const struct scene_args *args, char
     bool is_good = status == 200;
     for (uint32_t i = 0; i < args->count && is_good; i++) {
         json_t *value = args->arg[i].op == ARG_IS ? dotted(reply, args->arg[i].key) : NULL;
-        is_good = args->arg[i].op != ARG_IS || (value && arg_holds(&args->arg[i], dump(scene, value)));
+        is_good = args->arg[i].op != ARG_IS ||
+                  (value && arg_holds(&args->arg[i], dump(scene, value)));
     }
     say_got(got, cap, "stats", buf_str(&scene->reply));
     json_decref(reply);
@@ -226,7 +239,8 @@ static bool check_audit(struct scene *scene, const struct scene_args *args, char
 
 /* ---- logs ---- */
 
-static bool check_lines(const struct scene_args *args, struct str log, struct scene *scene, char *got, size_t cap)
+static bool check_lines(
+        const struct scene_args *args, struct str log, struct scene *scene, char *got, size_t cap)
 {
     const struct scene_arg *text = scene_arg(args, "");
     struct str line, rest = log;
@@ -235,7 +249,8 @@ static bool check_lines(const struct scene_args *args, struct str log, struct sc
         count += text_has(text->value, line);
     }
     size_t tail = log.len > 1200 ? log.len - 1200 : 0;
-    fmt(got, cap, "%llu such lines; the last ones:\n%.*s", (unsigned long long)count, STR_ARG(str_from(log, tail)));
+    fmt(got, cap, "%llu such lines; the last ones:\n%.*s", (unsigned long long)count,
+            STR_ARG(str_from(log, tail)));
     if (scene_arg(args, "count")) {
         return count == scene_number(scene, args, "count", 0);
     }
@@ -262,10 +277,12 @@ static bool has_rcpt(struct scene *scene, const struct scene_mail *mail, struct 
     return str_find(mail->rcpts, line) < mail->rcpts.len;
 }
 
-static bool mail_holds(struct scene *scene, const struct scene_args *args, const struct scene_mail *mail)
+static bool mail_holds(
+        struct scene *scene, const struct scene_args *args, const struct scene_mail *mail)
 {
     size_t border = str_find(mail->content, STR("\r\n\r\n"));
-    struct str header = str_sub(mail->content, 0, border + 2), body = str_from(mail->content, border + 4);
+    struct str header = str_sub(mail->content, 0, border + 2),
+               body = str_from(mail->content, border + 4);
     bool is_good = true;
     for (uint32_t i = 0; i < args->count && is_good; i++) {
         const struct scene_arg *arg = &args->arg[i];
@@ -285,7 +302,8 @@ static bool mail_holds(struct scene *scene, const struct scene_args *args, const
 }
 
 /* CHECK received ADDRESS|* [count=N] [from= rcpt= header~"" body~"" content~""] */
-static bool check_received(struct scene *scene, const struct scene_args *args, char *got, size_t cap)
+static bool check_received(
+        struct scene *scene, const struct scene_args *args, char *got, size_t cap)
 {
     struct str where = scene_word(args, 1);
     struct ip ip = { 0 };
@@ -302,14 +320,16 @@ static bool check_received(struct scene *scene, const struct scene_args *args, c
             count += mail_holds(scene, args, mail);
         }
     }
-    fmt(got, cap, "%llu of %llu messages there; the last: from <%.*s> to %.*s\n%.*s", (unsigned long long)count,
-            (unsigned long long)all, STR_ARG(last ? last->from : STR("")), STR_ARG(last ? last->rcpts : STR("")),
+    fmt(got, cap, "%llu of %llu messages there; the last: from <%.*s> to %.*s\n%.*s",
+            (unsigned long long)count, (unsigned long long)all,
+            STR_ARG(last ? last->from : STR("")), STR_ARG(last ? last->rcpts : STR("")),
             STR_ARG(last ? str_sub(last->content, 0, 1000) : STR("")));
     return scene_arg(args, "count") ? count == scene_number(scene, args, "count", 0) : count > 0;
 }
 
 /* CHECK connections ADDRESS count=N */
-static bool check_connections(struct scene *scene, const struct scene_args *args, char *got, size_t cap)
+static bool check_connections(
+        struct scene *scene, const struct scene_args *args, char *got, size_t cap)
 {
     struct ip ip;
     if (!scene_ip(scene, scene_word(args, 1), &ip)) {
@@ -325,9 +345,10 @@ static bool check_connections(struct scene *scene, const struct scene_args *args
 static const struct {
     const char *name;
     checker *check;
-} checkers[] = { { "trace", check_trace }, { "queue", check_queue }, { "explain", check_explain }, { "api", check_api },
-    { "reply", check_reply }, { "stats", check_stats }, { "audit", check_audit }, { "log", check_log },
-    { "nodelog", check_nodelog }, { "received", check_received }, { "connections", check_connections } };
+} checkers[] = { { "trace", check_trace }, { "queue", check_queue }, { "explain", check_explain },
+    { "api", check_api }, { "reply", check_reply }, { "stats", check_stats },
+    { "audit", check_audit }, { "log", check_log }, { "nodelog", check_nodelog },
+    { "received", check_received }, { "connections", check_connections } };
 
 void scene_check(struct scene *scene, struct str text)
 {
@@ -355,7 +376,8 @@ void scene_check(struct scene *scene, struct str text)
     scene_fail(scene, "there is no CHECK %.*s", STR_ARG(scene_word(&args, 0)));
 }
 
-/* ACT hold|release|flush|bounce|cancel [id= domain= recipient= ...] [reason=""] [recipients=N] [status=N] */
+/* ACT hold|release|flush|bounce|cancel [id= domain= recipient= ...] [reason=""] [recipients=N]
+ * [status=N] */
 void scene_act(struct scene *scene, struct str text)
 {
     struct scene_args args;
@@ -368,10 +390,12 @@ void scene_act(struct scene *scene, struct str text)
     for (uint32_t i = 0; i < args.count; i++) {
         char name[64];
         struct str value = args.arg[i].value;
-        bool is_ours = str_eq(args.arg[i].key, STR("recipients")) || str_eq(args.arg[i].key, STR("status"));
+        bool is_ours = str_eq(args.arg[i].key, STR("recipients")) ||
+                       str_eq(args.arg[i].key, STR("status"));
         if (args.arg[i].op == ARG_IS && !is_ours && str_to_c(args.arg[i].key, name, sizeof name)) {
             bool is_all = strcmp(name, "all") == 0;
-            json_object_set_new(body, name, is_all ? json_true() : json_stringn(value.ptr ? value.ptr : "", value.len));
+            json_object_set_new(body, name,
+                    is_all ? json_true() : json_stringn(value.ptr ? value.ptr : "", value.len));
         }
     }
     uint64_t wanted_status = scene_number(scene, &args, "status", 200);
@@ -381,6 +405,7 @@ void scene_act(struct scene *scene, struct str text)
     uint64_t count = (uint64_t)json_integer_value(json_object_get(reply, "recipients"));
     json_decref(reply);
     if (status != wanted_status || count != scene_number(scene, &args, "recipients", count)) {
-        scene_fail(scene, "expected %.*s, got status %u: %.*s", STR_ARG(text), status, STR_ARG(buf_str(&scene->reply)));
+        scene_fail(scene, "expected %.*s, got status %u: %.*s", STR_ARG(text), status,
+                STR_ARG(buf_str(&scene->reply)));
     }
 }

@@ -69,7 +69,8 @@ static void hang_up(struct dialer *dialer, bool is_reset)
     }
 }
 
-/* Lives on until a whole line was heard (in the arena), or the connection ended, or the time is over. */
+/* Lives on until a whole line was heard (in the arena), or the connection ended, or the time is
+ * over. */
 static bool hear_line(struct dialer *dialer, uint64_t wait_ms, struct str *ret_line)
 {
     struct world *world = dialer->scene->world;
@@ -123,7 +124,8 @@ static void hear_close(struct dialer *dialer)
 {
     struct str line;
     if (hear_line(dialer, SCENE_WAIT_MS, &line)) {
-        scene_fail(dialer->scene, "expected the end of the connection, got \"%.*s\"", STR_ARG(line));
+        scene_fail(
+                dialer->scene, "expected the end of the connection, got \"%.*s\"", STR_ARG(line));
     } else if (dialer->link) {
         scene_fail(dialer->scene, "expected the end of the connection, it stays open");
     } else if (dialer->heard.len) {
@@ -161,7 +163,8 @@ void scene_client_hears(struct scene *scene, struct str pattern, bool is_whole_r
         return;
     }
     struct str line = { 0 };
-    bool is_heard = is_whole_reply ? hear_reply(dialer, &line) : hear_line(dialer, SCENE_WAIT_MS, &line);
+    bool is_heard =
+            is_whole_reply ? hear_reply(dialer, &line) : hear_line(dialer, SCENE_WAIT_MS, &line);
     if (is_heard && !is_whole_reply) {
         buf_clear(&scene->reply);
         buf_add(&scene->reply, line);
@@ -318,8 +321,9 @@ static bool exchange(struct submission *s, struct str line)
         s->is_refused = true;
         return str_starts_nocase(line, STR("RCPT")); /* the others may go on */
     }
-    scene_fail(scene, "\"%.*s\" was to be answered %.*s, got \"%.*s\"", STR_ARG(str_sub(line, 0, 200)),
-            STR_ARG(s->expected.len ? s->expected : STR("2xx")), STR_ARG(is_heard ? last : STR("no reply")));
+    scene_fail(scene, "\"%.*s\" was to be answered %.*s, got \"%.*s\"",
+            STR_ARG(str_sub(line, 0, 200)), STR_ARG(s->expected.len ? s->expected : STR("2xx")),
+            STR_ARG(is_heard ? last : STR("no reply")));
     return false;
 }
 
@@ -347,8 +351,8 @@ static struct str content_of(struct scene *scene, const struct scene_args *args,
     buf_addf(&content, "\r\n%.*s\r\n", STR_ARG(body.len ? body : STR("Good day.")));
     uint64_t bytes = scene_number(scene, args, "bytes", 0);
     while (content.len < bytes) {
-        buf_addf(&content, "line %zu of submission %llu, long enough to fill a message quickly\r\n", content.len,
-                (unsigned long long)number);
+        buf_addf(&content, "line %zu of submission %llu, long enough to fill a message quickly\r\n",
+                content.len, (unsigned long long)number);
     }
     struct str copy = arena_str(&scene->arena, buf_str(&content));
     buf_done(&content);
@@ -362,7 +366,8 @@ static bool exchange_envelope(struct submission *s)
     from = str_eq(from, STR("<>")) ? (struct str){ 0 } : from;
     struct str body = scene_arg(&s->args, "8bit") ? STR(" BODY=8BITMIME") : STR("");
     if (!exchange(s, STR("")) || !exchange(s, STR("EHLO client.example")) ||
-            !exchange(s, arena_strf(&scene->arena, "MAIL FROM:<%.*s>%.*s", STR_ARG(from), STR_ARG(body)))) {
+            !exchange(s, arena_strf(&scene->arena, "MAIL FROM:<%.*s>%.*s", STR_ARG(from),
+                                 STR_ARG(body)))) {
         return false;
     }
     while (str_cut(&rest, ',', &to)) {

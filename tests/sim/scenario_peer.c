@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * scenario_peer.c - receivers: they take everything, but for what a script says of the next connection.
+ * scenario_peer.c - receivers: they take everything, but for what a script says of the next
+ * connection.
  *
  * A script is a list of lines in order. The receiver answers by itself until a line comes that the
  * script's next `C:` describes; then it says the `S:` lines behind that. All of a script must have
@@ -130,16 +131,20 @@ static const char *own_answer(const struct guest *guest, struct str line)
 {
     static const struct {
         const char *verb, *answer;
-    } answers[] = { { "EHLO", "250-peer.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n"
-                              "250 SIZE 0" },
+    } answers[] = {
+        { "EHLO",
+                "250-peer.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n"
+                "250 SIZE 0" },
         { "HELO", "250 peer.example" }, { "MAIL", "250 2.1.0 Ok" }, { "RCPT", "250 2.1.5 Ok" },
         { "RSET", "250 2.0.0 Ok" }, { "NOOP", "250 2.0.0 Ok" }, { "QUIT", "221 2.0.0 Bye" },
-        { "STARTTLS", "220 2.0.0 Ready" } };
+        { "STARTTLS", "220 2.0.0 Ready" }
+    };
     if (guest->is_in_data) {
         return "250 2.0.0 Ok: taken";
     }
     if (str_starts_nocase(line, STR("DATA"))) {
-        return guest->rcpt_count ? "354 End data with <CR><LF>.<CR><LF>" : "554 5.5.1 No valid recipients";
+        return guest->rcpt_count ? "354 End data with <CR><LF>.<CR><LF>"
+                                 : "554 5.5.1 No valid recipients";
     }
     for (size_t i = 0; i < COUNT_OF(answers); i++) {
         if (str_starts_nocase(line, str_from_c(answers[i].verb))) {
@@ -188,7 +193,8 @@ static bool run_script(struct guest *guest)
             guest->is_stalled = true;
             break;
         case STEP_WAIT:
-            guest->wait = sim_after(&guest->host->scene->world->events, step->wait_ms, wait_ends, guest, 0);
+            guest->wait = sim_after(
+                    &guest->host->scene->world->events, step->wait_ms, wait_ends, guest, 0);
             return true;
         case STEP_EXPECT:
             break;
@@ -428,9 +434,9 @@ void scene_peer(struct scene *scene, struct str text)
     struct str how = scene_word(&args, 1);
     if (str_eq(how, STR("up")) || str_eq(how, STR("refuses")) || str_eq(how, STR("silent"))) {
         sim_net_set_server(scene->world->net, address,
-                how.ptr[0] == 'u'         ? SIM_SERVER_UP
-                        : how.ptr[0] == 'r' ? SIM_SERVER_REFUSES
-                                            : SIM_SERVER_SILENT);
+                how.ptr[0] == 'u'   ? SIM_SERVER_UP
+                : how.ptr[0] == 'r' ? SIM_SERVER_REFUSES
+                                    : SIM_SERVER_SILENT);
         return;
     }
     struct script *script = parse_script(scene);
@@ -447,11 +453,13 @@ void scene_peer(struct scene *scene, struct str text)
 void scene_peers_end(struct scene *scene)
 {
     for (struct list *at = scene->hosts.next; at != &scene->hosts; at = at->next) {
-        for (struct script *script = CONTAINER_OF(at, struct host, at)->first; script; script = script->next) {
+        for (struct script *script = CONTAINER_OF(at, struct host, at)->first; script;
+                script = script->next) {
             if (script->first) {
                 scene->line_no = script->first->line_no;
                 scene_fail(scene, "this never came: %.*s",
-                        STR_ARG(script->first->kind == STEP_EXPECT ? script->first->text : STR("a connection")));
+                        STR_ARG(script->first->kind == STEP_EXPECT ? script->first->text
+                                                                   : STR("a connection")));
                 return;
             }
         }

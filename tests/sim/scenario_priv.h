@@ -16,8 +16,8 @@ enum {
     SCENE_TEXT_BYTES_MAX = 64 << 20,
     SCENE_ARG_COUNT_MAX = 32,
     SCENE_VAR_COUNT_MAX = 32,
-    SCENE_WAIT_MS = 30000,     /* for a reply to a client */
-    SCENE_CHECK_MS = 3000,     /* for a CHECK to come true */
+    SCENE_WAIT_MS = 30000, /* for a reply to a client */
+    SCENE_CHECK_MS = 3000, /* for a CHECK to come true */
     SCENE_CHECK_STEP_MS = 100,
     SCENE_SMTP_PORT = 25
 };
@@ -48,11 +48,11 @@ struct scene {
     struct str rest, line;
     uint32_t line_no;
     struct arena arena;
-    struct buf config;  /* text of the node's configuration */
+    struct buf config;   /* text of the node's configuration */
     struct world *world; /* NULL before the first line that needs it */
     uint64_t seed;
     uint32_t seed_count;
-    bool is_talking, is_traced;
+    bool is_talking, is_traced, is_split;
 
     struct list hosts;   /* receivers, by address */
     struct list guests;  /* their connections */
@@ -60,7 +60,7 @@ struct scene {
     struct scene_mail *mail;
     struct scene_var var[SCENE_VAR_COUNT_MAX];
     uint32_t var_count;
-    struct buf reply;     /* the last whole reply to a client or of the control API */
+    struct buf reply; /* the last whole reply to a client or of the control API */
     struct buf mail_log, node_log;
     struct str reload_text;
     struct list secrets; /* files that were made */
@@ -76,12 +76,29 @@ bool scene_next_line(struct scene *scene);
 struct str scene_block(struct scene *scene);
 struct world *scene_world(struct scene *scene); /* made where it is not yet; NULL: failed */
 
+/* ---- scenario_node.c: lines of these names ---- */
+void scene_config(struct scene *scene, struct str text);
+void scene_key(struct scene *scene, struct str text);
+void scene_secret(struct scene *scene, struct str text);
+void scene_dns(struct scene *scene, struct str text);
+void scene_dnsfail(struct scene *scene, struct str text);
+void scene_start(struct scene *scene, struct str text);
+void scene_stop(struct scene *scene, struct str text);
+void scene_crash(struct scene *scene, struct str text);
+void scene_reload(struct scene *scene, struct str text);
+void scene_disk(struct scene *scene, struct str text);
+void scene_net(struct scene *scene, struct str text);
+void scene_time(struct scene *scene, struct str text);
+void scene_clock(struct scene *scene, struct str text);
+void scene_remove_secrets(struct scene *scene);
+
 /* ---- scenario_words.c ---- */
 bool scene_parse_args(struct scene *scene, struct str text, struct scene_args *ret_args);
 const struct scene_arg *scene_arg(const struct scene_args *args, const char *key);
 struct str scene_value(const struct scene_args *args, const char *key); /* "" where absent */
 struct str scene_word(const struct scene_args *args, uint32_t nth);     /* positional */
-uint64_t scene_number(struct scene *scene, const struct scene_args *args, const char *key, uint64_t fallback);
+uint64_t scene_number(
+        struct scene *scene, const struct scene_args *args, const char *key, uint64_t fallback);
 bool scene_ms(struct scene *scene, struct str text, int64_t *ret_ms); /* "+90s", "-1y" */
 bool scene_ip(struct scene *scene, struct str text, struct ip *ret_ip);
 bool scene_ip_port(struct scene *scene, struct str text, uint16_t port, struct ip_port *ret_at);
@@ -95,9 +112,10 @@ bool arg_holds(const struct scene_arg *arg, struct str text);
 struct str scene_expand(struct scene *scene, struct str text); /* $NAMES */
 
 /* ---- scenario_peer.c ---- */
-void scene_serve(struct scene *scene, struct ip_port at); /* a receiver there; fine when there is one */
-void scene_peer(struct scene *scene, struct str text);    /* PEER ... */
-void scene_peers_end(struct scene *scene);                /* what was written for them must have happened */
+void scene_serve(
+        struct scene *scene, struct ip_port at); /* a receiver there; fine when there is one */
+void scene_peer(struct scene *scene, struct str text); /* PEER ... */
+void scene_peers_end(struct scene *scene); /* what was written for them must have happened */
 void scene_peers_done(struct scene *scene);
 uint64_t scene_connection_count(const struct scene *scene, struct ip ip);
 
@@ -108,7 +126,7 @@ void scene_client_says_raw(struct scene *scene, struct str text);
 void scene_client_hears(struct scene *scene, struct str pattern, bool is_whole_reply);
 void scene_hello(struct scene *scene, struct str text);    /* HELLO ... */
 void scene_envelope(struct scene *scene, struct str text); /* ENVELOPE ... */
-void scene_submit(struct scene *scene, struct str text); /* SUBMIT ... */
+void scene_submit(struct scene *scene, struct str text);   /* SUBMIT ... */
 void scene_clients_done(struct scene *scene);
 
 /* ---- scenario_check.c ---- */

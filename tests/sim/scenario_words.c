@@ -162,7 +162,8 @@ void scene_set_var(struct scene *scene, struct str name, struct str value)
         scene_fail(scene, "more than %d names are remembered", SCENE_VAR_COUNT_MAX);
         return;
     }
-    scene->var[i] = (struct scene_var){ arena_str(&scene->arena, name), arena_str(&scene->arena, value) };
+    scene->var[i] =
+            (struct scene_var){ arena_str(&scene->arena, name), arena_str(&scene->arena, value) };
     scene->var_count += i == scene->var_count;
 }
 
@@ -286,7 +287,8 @@ struct str scene_word(const struct scene_args *args, uint32_t nth)
     return (struct str){ 0 };
 }
 
-uint64_t scene_number(struct scene *scene, const struct scene_args *args, const char *key, uint64_t fallback)
+uint64_t scene_number(
+        struct scene *scene, const struct scene_args *args, const char *key, uint64_t fallback)
 {
     const struct scene_arg *arg = scene_arg(args, key);
     uint64_t number = fallback;
@@ -298,7 +300,8 @@ uint64_t scene_number(struct scene *scene, const struct scene_args *args, const 
 
 bool scene_ms(struct scene *scene, struct str text, int64_t *ret_ms)
 {
-    static const uint64_t year_ms = UINT64_C(365) * 86400000, max_ms = UINT64_C(100) * 365 * 86400000;
+    static const uint64_t year_ms = UINT64_C(365) * 86400000,
+                          max_ms = UINT64_C(100) * 365 * 86400000;
     bool is_negative = str_starts(text, STR("-"));
     struct str amount = is_negative || str_starts(text, STR("+")) ? str_from(text, 1) : text;
     uint64_t ms = 0;

@@ -3,8 +3,9 @@
  * crash_test.c - every event is in the history exactly once, wherever the power goes.
  *
  * A workload over two days runs with the history's disk cut at its 1st, 2nd, 3rd … changing call,
- * until a run ends uncut; each time with another kind of crash. Then the scribe starts again and every
- * story is compared with what was recorded. Nothing may have been told as consumed that is gone.
+ * until a run ends uncut; each time with another kind of crash. Then the scribe starts again and
+ * every story is compared with what was recorded. Nothing may have been told as consumed that is
+ * gone.
  */
 #include "core/str.h"
 #include "tests/test.h"
@@ -77,8 +78,9 @@ static void compare(struct fixture *f, const struct workload *work, const char *
         json_t *story = fixture_find_number(f, i);
         CHECK(story != NULL, "%s: message %u has no story", where, i);
         const char *events = fixture_events(story, 0);
-        CHECK(strcmp(events, work->expected[i]) == 0, "%s: message %u\n  got      %s\n  expected %s", where,
-                i, events, work->expected[i]);
+        CHECK(strcmp(events, work->expected[i]) == 0,
+                "%s: message %u\n  got      %s\n  expected %s", where, i, events,
+                work->expected[i]);
         json_decref(story);
     }
     struct history_totals totals = fixture_totals(f);
@@ -97,7 +99,8 @@ static bool run_with_cut(uint64_t step, enum sim_disk_crash mode)
     struct fixture f;
     struct workload work = { 0 };
     char where[80];
-    fmt(where, sizeof where, "cut at step %llu, crash mode %d", (unsigned long long)step, (int)mode);
+    fmt(where, sizeof where, "cut at step %llu, crash mode %d", (unsigned long long)step,
+            (int)mode);
     fixture_init(&f, step);
     fixture_open(&f);
     sim_disk_cut_at(f.history_sim, step);
@@ -114,7 +117,8 @@ static bool run_with_cut(uint64_t step, enum sim_disk_crash mode)
     CHECK(f.consumed >= consumed, "%s: what was consumed is not durable", where);
     fixture_settle(&f);
     compare(&f, &work, where);
-    CHECK(f.log_counts[LOG_ERROR_] <= 1, "%s: %s", where, f.last_error); /* only that the disk failed */
+    CHECK(f.log_counts[LOG_ERROR_] <= 1, "%s: %s", where,
+            f.last_error); /* only that the disk failed */
     fixture_done(&f);
     return was_cut;
 }
@@ -138,7 +142,8 @@ TEST(what_was_told_as_consumed_survives_a_power_cut_that_loses_the_rest)
 
 /* ---- calls that fail ---- */
 
-static void run_with_failure(enum sim_disk_call call, uint64_t nth, enum err err, uint64_t *ret_failed)
+static void run_with_failure(
+        enum sim_disk_call call, uint64_t nth, enum err err, uint64_t *ret_failed)
 {
     struct fixture f;
     struct workload work = { 0 };

@@ -62,8 +62,11 @@ void fixture_init_on(struct fixture *f, struct disk *spool, struct disk *history
         .history_disk = history,
         .clock = { { clock_now, clock_today }, 1000, start_wall_ms },
         .entropy = { .base = { entropy_from_seed } },
-        .spool_conf = { .slot_bytes = 256 << 10, .spare_slots = 4, .is_any_fs = true,
-                .checkpoint_bytes = 1 << 20, .checkpoint_ms = 600000 },
+        .spool_conf = { .slot_bytes = 256 << 10,
+                .spare_slots = 4,
+                .is_any_fs = true,
+                .checkpoint_bytes = 1 << 20,
+                .checkpoint_ms = 600000 },
         .conf = { .days = 30, .hostname = STR("mail.example.com"), .pid = 7, .line = take_line } };
     prng_init(&f->entropy.prng, 1);
     buf_init(&f->lines, 64 << 20);
@@ -82,8 +85,8 @@ static enum err open_history(struct fixture *f)
     struct why why = { 0 };
     struct scribe_ports ports = { f, take_consumed };
     f->consumed = 0;
-    enum err err = scribe_new(f->history_disk, f->view, &f->clock.base, &f->log, &f->conf, &ports,
-            &f->scribe, &why);
+    enum err err = scribe_new(
+            f->history_disk, f->view, &f->clock.base, &f->log, &f->conf, &ports, &f->scribe, &why);
     if (err == OK) {
         err = history_open(f->history_disk, &f->history, &why);
     }
@@ -172,7 +175,8 @@ void fixture_pass(struct fixture *f, int64_t ms)
     f->clock.wall_ms += ms;
 }
 
-/* ---- records ---------------------------------------------------------------------------------- */
+/* ---- records ----------------------------------------------------------------------------------
+ */
 
 static struct blob *blob_of(struct str bytes)
 {
@@ -237,6 +241,8 @@ uint64_t fixture_accept(struct fixture *f, const struct fixture_msg *msg)
         err = spool_batch_accept(f->spool, envelope, content, NULL, &msg_id);
     }
     REQUIRE_OK(err);
+    blob_give(content);
+    blob_give(envelope);
     return msg_id;
 }
 
@@ -246,7 +252,8 @@ uint64_t fixture_accept_number(struct fixture *f, uint32_t number)
     return fixture_accept(f, &msg);
 }
 
-static void record(struct fixture *f, enum spool_record_type type, uint64_t msg_id, struct buf *payload)
+static void record(
+        struct fixture *f, enum spool_record_type type, uint64_t msg_id, struct buf *payload)
 {
     REQUIRE_OK(buf_err(payload));
     enum err err = spool_batch_record(f->spool, type, msg_id, buf_str(payload));
@@ -291,7 +298,8 @@ struct spool_outcome fixture_outcome_of(
         outcome.text = STR("Ok: queued as 4XyZ7Q1abcz9rQ");
     } else if (result == SPOOL_RESULT_IN_DOUBT) {
         outcome.enhanced = STR("4.4.2");
-        outcome.text = STR("lost connection with mx1.example.net[198.51.100.25]:25 while sending end of data");
+        outcome.text = STR(
+                "lost connection with mx1.example.net[198.51.100.25]:25 while sending end of data");
     } else {
         bool is_final = result == SPOOL_RESULT_BOUNCED;
         outcome.code = is_final ? 550 : 451;
@@ -343,8 +351,8 @@ void fixture_dsn(struct fixture *f, uint64_t msg_id, uint16_t rcpt, uint64_t dsn
 void fixture_refuse(struct fixture *f, struct str recipient)
 {
     struct buf payload;
-    struct spool_refusal refusal = { { f->clock.wall_ms }, STR("203.0.113.9"), STR("spammer"), STR(""),
-        STR("s@example.org"), recipient, 554, STR("5.7.1"), STR("Relay access denied") };
+    struct spool_refusal refusal = { { f->clock.wall_ms }, STR("203.0.113.9"), STR("spammer"),
+        STR(""), STR("s@example.org"), recipient, 554, STR("5.7.1"), STR("Relay access denied") };
     buf_init(&payload, 1 << 20);
     spool_refusal_encode(&payload, &refusal);
     record(f, SPOOL_REFUSED, 0, &payload);
@@ -374,9 +382,11 @@ void fixture_settle(struct fixture *f)
     test_fail(__FILE__, __LINE__, "the scribe does not come to an end: %s", f->last_error);
 }
 
-/* ---- looking ---------------------------------------------------------------------------------- */
+/* ---- looking ----------------------------------------------------------------------------------
+ */
 
-json_t *fixture_find_all(struct fixture *f, enum history_key by, const char *value, uint32_t count_max)
+json_t *fixture_find_all(
+        struct fixture *f, enum history_key by, const char *value, uint32_t count_max)
 {
     struct history_query query = { by, str_from_c(value), count_max };
     struct why why = { 0 };
@@ -414,8 +424,10 @@ const char *fixture_events(json_t *story, size_t rcpt)
     size_t len = 0, i;
     json_t *event;
     text[0] = '\0';
-    json_array_foreach (json_object_get(json_array_get(json_object_get(story, "recipients"), rcpt), "events"),
-            i, event) {
+    json_array_foreach(
+            json_object_get(json_array_get(json_object_get(story, "recipients"), rcpt), "events"),
+            i, event)
+    {
         len += fmt(text + len, sizeof text - len, "%s%s", i ? " " : "",
                 json_string_value(json_object_get(event, "event")));
     }
@@ -436,4 +448,33 @@ struct history_totals fixture_totals(struct fixture *f)
     enum err err = history_count(f->history, &totals, &why);
     CHECK(err == OK, "count: %s", why.text);
     return totals;
+}
+
+static FILE *open_golden(const char *name, const char *mode)
+{
+    char path[200];
+    fmt(path, sizeof path, "tests/data/history/%s", name);
+    FILE *file = fopen(path, mode);
+    CHECK(file != NULL, "%s", path);
+    return file;
+}
+
+void fixture_check_golden(const char *name, struct str got)
+{
+    static char expected[65536];
+    if (getenv("OUTPOST_WRITE_GOLDEN") != NULL) {
+        FILE *file = open_golden(name, "w");
+        CHECK(fwrite(got.ptr, 1, got.len, file) == got.len);
+        fclose(file);
+        return;
+    }
+    FILE *file = open_golden(name, "r");
+    size_t len = fread(expected, 1, sizeof expected, file), same = 0;
+    fclose(file);
+    while (same < len && same < got.len && got.ptr[same] == expected[same]) {
+        same++;
+    }
+    CHECK(same == len && len == got.len,
+            "%s differs at byte %zu:\n  got      %.200s\n  expected %.200s", name, same,
+            same < got.len ? got.ptr + same : "(end)", same < len ? expected + same : "(end)");
 }

@@ -35,8 +35,8 @@ struct fixture {
     struct spool_view *view;
     struct scribe *scribe;
     struct history *history;
-    struct buf lines;      /* log lines, each with newline */
-    uint64_t consumed;     /* as the port told */
+    struct buf lines;  /* log lines, each with newline */
+    uint64_t consumed; /* as the port told */
     uint64_t consumed_calls;
     char message_id_extra[64];
 };
@@ -82,10 +82,13 @@ struct ulid fixture_ulid(uint32_t number);
 /* The first story found, or NULL; json_decref it. */
 json_t *fixture_find(struct fixture *f, enum history_key by, const char *value);
 json_t *fixture_find_number(struct fixture *f, uint32_t number);
-json_t *fixture_find_all(struct fixture *f, enum history_key by, const char *value, uint32_t count_max);
+json_t *fixture_find_all(
+        struct fixture *f, enum history_key by, const char *value, uint32_t count_max);
 /* "accepted attempted delivered" of one recipient; static buffer. */
 const char *fixture_events(json_t *story, size_t rcpt);
 const char *fixture_state(json_t *story, size_t rcpt);
+/* Compares with tests/data/history/NAME; with OUTPOST_WRITE_GOLDEN set writes it instead. */
+void fixture_check_golden(const char *name, struct str got);
 struct history_totals fixture_totals(struct fixture *f);
 
 #endif

@@ -21,7 +21,8 @@ static void check_story(struct fixture *f, uint32_t number, size_t rcpt, const c
         test_fail(file, line, "message %u has no story", number);
     }
     test_check_str(str_from_c(fixture_state(story, rcpt)), str_from_c(state), "state", file, line);
-    test_check_str(str_from_c(fixture_events(story, rcpt)), str_from_c(events), "events", file, line);
+    test_check_str(
+            str_from_c(fixture_events(story, rcpt)), str_from_c(events), "events", file, line);
     json_decref(story);
 }
 #define CHECK_STORY(f, number, rcpt, state, events)                                                \
@@ -48,7 +49,8 @@ static bool is_possible_duplicate(struct fixture *f, uint32_t number)
     return is_so;
 }
 
-/* ---- stories ---------------------------------------------------------------------------------- */
+/* ---- stories ----------------------------------------------------------------------------------
+ */
 
 TEST(a_delivered_message_has_its_story)
 {
@@ -154,7 +156,8 @@ TEST(a_lost_answer_after_the_dot_is_named_a_possible_duplicate)
     CHECK(is_possible_duplicate(&f, 1));
     json_t *story = fixture_find_number(&f, 1);
     CHECK(str_starts(text_at(event_at(story, 0, 4), "cause"), STR("possible duplicate")));
-    CHECK(str_starts(text_at(event_at(story, 0, 2), "cause"), STR("the connection ended after the final dot")));
+    CHECK(str_starts(text_at(event_at(story, 0, 2), "cause"),
+            STR("the connection ended after the final dot")));
     json_decref(story);
     fixture_done(&f);
 }
@@ -251,13 +254,16 @@ TEST(of_many_attempts_the_first_and_last_are_kept)
     json_t *story = fixture_find_number(&f, 1), *event;
     size_t i, deferred = 0, dialogues = 0;
     json_int_t elided = 0, last = 0;
-    json_array_foreach (json_object_get(json_array_get(json_object_get(story, "recipients"), 0), "events"), i,
-            event) {
+    json_array_foreach(
+            json_object_get(json_array_get(json_object_get(story, "recipients"), 0), "events"), i,
+            event)
+    {
         json_int_t attempt = json_integer_value(json_object_get(event, "attempt"));
         if (str_eq(text_at(event, "event"), STR("deferred"))) {
             deferred++;
             dialogues += json_object_get(event, "dialogue") != NULL;
-            CHECK(attempt == last + 1 || (attempt > 40 && last == 5), "%lld after %lld", attempt, last);
+            CHECK(attempt == last + 1 || (attempt > 40 && last == 5), "%lld after %lld", attempt,
+                    last);
             last = attempt;
         }
         elided += json_integer_value(json_object_get(event, "count"));
@@ -326,7 +332,8 @@ TEST(ten_thousand_recipients_are_kept_and_one_is_shown_to_who_asks_for_it)
     fixture_done(&f);
 }
 
-/* ---- finding ---------------------------------------------------------------------------------- */
+/* ---- finding ----------------------------------------------------------------------------------
+ */
 
 TEST(a_message_is_found_by_tag_recipient_and_message_id)
 {
@@ -408,7 +415,7 @@ TEST(refusals_are_told_newest_first_and_bounded_a_day)
     json_t *all = json_loadb(json.ptr, json.len, 0, NULL);
     CHECK_U64(json_array_size(all), 3);
     char last[40];
-    fmt(last, sizeof last, "r%u@example.org", STORED - 1);
+    fmt(last, sizeof last, "r%d@example.org", STORED - 1);
     CHECK_STR(text_at(json_array_get(all, 0), "recipient"), str_from_c(last));
     CHECK_STR(text_at(json_array_get(all, 0), "client"), STR("203.0.113.9"));
     CHECK_STR(text_at(json_array_get(all, 0), "text"), STR("Relay access denied"));
@@ -417,7 +424,8 @@ TEST(refusals_are_told_newest_first_and_bounded_a_day)
     fixture_done(&f);
 }
 
-/* ---- files ------------------------------------------------------------------------------------ */
+/* ---- files ------------------------------------------------------------------------------------
+ */
 
 TEST(a_message_stays_in_the_file_of_the_day_it_was_accepted)
 {
@@ -450,7 +458,7 @@ TEST(clocks_far_off_do_no_harm)
         struct fixture_msg msg = { .number = i, .at = { times[i] } };
         uint64_t msg_id = fixture_accept(&f, &msg);
         struct spool_outcome outcome = fixture_outcome_of(&f, msg_id, 1, SPOOL_RESULT_DEFERRED);
-        outcome.at.ms = -times[(i + 1) % COUNT_OF(times)] / 2;
+        outcome.at.ms = times[(i + 1) % COUNT_OF(times)] / -2;
         outcome.due.ms = times[(i + 2) % COUNT_OF(times)];
         fixture_outcome_as(&f, &outcome);
     }
@@ -487,6 +495,28 @@ TEST(old_files_are_retired_one_at_a_time_and_the_youngest_never)
         fixture_settle(&f);
     }
     CHECK_U64(fixture_totals(&f).msgs, 1);
+    fixture_done(&f);
+}
+
+TEST(a_clock_that_steps_by_a_year_takes_no_story) /* faults 56 */
+{
+    struct fixture f;
+    fixture_init(&f, 5);
+    f.conf.days = 3;
+    fixture_open(&f);
+    (void)fixture_accept_number(&f, 0);
+    fixture_settle(&f);
+    f.clock.wall_ms += 365LL * DAY_MS;
+    (void)fixture_accept_number(&f, 1);
+    for (int i = 0; i < 10; i++) {
+        fixture_pass(&f, 700000);
+        fixture_settle(&f);
+    }
+    CHECK_STORY(&f, 0, 0, "queued", "accepted");
+    fixture_pass(&f, DAY_MS); /* it was no mistake */
+    fixture_settle(&f);
+    CHECK(fixture_find_number(&f, 0) == NULL);
+    CHECK_STORY(&f, 1, 0, "queued", "accepted");
     fixture_done(&f);
 }
 
@@ -588,7 +618,8 @@ TEST(an_empty_directory_has_no_stories)
     fixture_done(&f);
 }
 
-/* ---- damage ----------------------------------------------------------------------------------- */
+/* ---- damage -----------------------------------------------------------------------------------
+ */
 
 TEST(a_damaged_file_is_left_and_another_takes_its_place)
 {
@@ -611,7 +642,8 @@ TEST(a_damaged_file_is_left_and_another_takes_its_place)
     struct buf json;
     struct why why;
     buf_init(&json, 1000);
-    CHECK_ERR(history_find_json(f.history, &query, &json, &why), E_CORRUPT); /* it may be in there */
+    CHECK_ERR(
+            history_find_json(f.history, &query, &json, &why), E_CORRUPT); /* it may be in there */
     buf_done(&json);
     fixture_done(&f);
 }
@@ -747,7 +779,8 @@ TEST(the_start_file_can_be_lost)
     fixture_done(&f);
 }
 
-/* ---- the owner -------------------------------------------------------------------------------- */
+/* ---- the owner --------------------------------------------------------------------------------
+ */
 
 TEST(the_scribe_is_caught_up_when_all_is_committed)
 {
@@ -820,7 +853,8 @@ TEST(memory_that_fails_anywhere_loses_no_event)
     }
 }
 
-/* ---- threads ---------------------------------------------------------------------------------- */
+/* ---- threads ----------------------------------------------------------------------------------
+ */
 
 struct asker {
     struct fixture *f;

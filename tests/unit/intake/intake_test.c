@@ -484,6 +484,28 @@ TEST(a_chunk_that_cannot_be_stored_refuses_the_message_and_drops_the_others)
     }
 }
 
+TEST(content_of_which_a_chunk_was_not_taken_is_refused_and_not_kept_in_memory)
+{
+    struct fixture fixture = fixture_new("any");
+    struct door_result result;
+    char line[80];
+    memset(line, 'x', sizeof line);
+    line[78] = '\r';
+    line[79] = '\n';
+    REQUIRE_OK(intake_recipient(fixture.intake, STR("a@example.net"), &fixture.refusal));
+    intake_content(fixture.intake, STR("From: a@example.com\r\n" DATE ID "\r\n"));
+    for (size_t sent = 0; sent <= BIG_BYTES; sent += sizeof line) {
+        intake_content(fixture.intake, str_of(line, sizeof line));
+    }
+    intake_end(fixture.intake);
+    door_finish(fixture.intake, &result);
+    CHECK_ERR(result.err, E_DENIED);
+    CHECK_U64(result.refusal.code, 451);
+    intake_free(fixture.intake);
+    door_result_done(&result);
+    CHECK_U64(door_budget.used_bytes, 0);
+}
+
 TEST(a_message_given_up_half_way_tells_what_to_drop)
 {
     struct fixture fixture = fixture_new("any");

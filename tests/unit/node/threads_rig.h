@@ -3,7 +3,8 @@
  * threads_rig.h - a real node in threads on loopback, in a directory of its own, and its users.
  *
  * As `outpost serve --sandbox` puts it together, with the same runner and control socket; only
- * signals and the command line are left out. Everything is real but the world: the catcher receives.
+ * signals and the command line are left out. Everything is real but the world: the catcher
+ * receives.
  */
 #ifndef OUTPOST_TESTS_NODE_THREADS_RIG_H
 #define OUTPOST_TESTS_NODE_THREADS_RIG_H
@@ -40,7 +41,8 @@ void rig_start(struct rig *rig);
 uint64_t rig_stop(struct rig *rig);
 
 /* One request over the control socket; the parsed body, to be decref'd, or NULL. Any thread. */
-json_t *rig_ask(const struct rig *rig, const char *method, const char *path, const char *body, int *ret_status);
+json_t *rig_ask(const struct rig *rig, const char *method, const char *path, const char *body,
+        int *ret_status);
 /* A number of a GET's reply, by "part.name"; -1 where it is not there. */
 int64_t rig_figure(const struct rig *rig, const char *path, const char *part, const char *name);
 
@@ -50,12 +52,12 @@ struct rig_client {
     uint32_t number, message_count;
     bool has_login;
     uint32_t body_bytes;
-    _Atomic bool *stop;     /* ends early where set; NULL: never */
+    _Atomic bool *stop; /* ends early where set; NULL: never */
     /* what it saw: */
     uint32_t accepted_msgs, accepted_rcpts, refused;
-    const char *fault;      /* broke off: why */
-    char last_id[27];       /* of "queued as" */
-    char (*ids)[27];        /* of all accepted, mem_new */
+    const char *fault; /* broke off: why */
+    char last_id[27];  /* of "queued as" */
+    char (*ids)[27];   /* of all accepted, mem_new */
 };
 void *rig_client_run(void *ctx);
 

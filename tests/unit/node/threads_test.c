@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * threads_test.c - the node in its real threads, with users that do everything at once.
- * Method: clients submit over several connections while others list, hold, release, trace, audit and
- * reload; then it is stopped, opened again, and counted. Meant to run under a thread sanitizer too.
+ * Method: clients submit over several connections while others list, hold, release, trace, audit
+ * and reload; then it is stopped, opened again, and counted. Meant to run under a thread sanitizer
+ * too.
  */
 #include "core/str.h"
 #include "tests/test.h"
@@ -13,7 +14,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { CLIENT_COUNT = 6, MESSAGE_COUNT = 400, ASKER_COUNT = 2, WAIT_STEP_MS = 20, WAIT_MS_MAX = 120000 };
+enum {
+    CLIENT_COUNT = 6,
+    MESSAGE_COUNT = 400,
+    ASKER_COUNT = 2,
+    WAIT_STEP_MS = 20,
+    WAIT_MS_MAX = 120000
+};
 
 /* OUTPOST_TEST_SLOW=8: an eighth of the work, where each step takes so much longer. */
 static uint32_t scaled(uint32_t count)
@@ -44,7 +51,8 @@ struct question {
 static const struct question questions[] = {
     { "GET", "/v1/stats", "", 200, 200 },
     { "GET", "/v1/queue?count=50", "", 200, 200 },
-    { "POST", "/v1/queue/actions", "{\"action\":\"hold\",\"domain\":\"d3.example\",\"reason\":\"test\"}", 200, 200 },
+    { "POST", "/v1/queue/actions",
+            "{\"action\":\"hold\",\"domain\":\"d3.example\",\"reason\":\"test\"}", 200, 200 },
     { "GET", "/v1/messages?tag=c1&count=20", "", 200, 404 },
     { "GET", "/v1/queue?recipient=d3.example&state=held", "", 200, 200 },
     { "POST", "/v1/queue/actions", "{\"action\":\"release\",\"domain\":\"d3.example\"}", 200, 200 },
@@ -68,18 +76,21 @@ static void *ask_all(void *ctx)
     for (size_t i = asker->number * 7; !atomic_load(asker->stop); i++) {
         const struct question *question = &questions[i % COUNT_OF(questions)];
         int status;
-        json_t *reply = rig_ask(asker->rig, question->method, question->path, question->body, &status);
+        json_t *reply =
+                rig_ask(asker->rig, question->method, question->path, question->body, &status);
         bool is_good = reply && (status == question->status || status == question->or_status);
         if (!is_good && !asker->fault[0]) {
-            fmt(asker->fault, sizeof asker->fault, "%s %s: %d %s", question->method, question->path, status,
-                    json_string_value(json_object_get(reply, "error")));
+            fmt(asker->fault, sizeof asker->fault, "%s %s: %d %s", question->method, question->path,
+                    status, json_string_value(json_object_get(reply, "error")));
         }
         bool is_audit = strcmp(question->path, "/v1/audit") == 0;
-        if (is_audit && is_good && !json_is_true(json_object_get(reply, "balanced")) && !asker->fault[0]) {
+        if (is_audit && is_good && !json_is_true(json_object_get(reply, "balanced")) &&
+                !asker->fault[0]) {
             char *text = json_dumps(reply, JSON_COMPACT);
             fprintf(stderr, "%s\n", text);
             free(text);
-            fmt(asker->fault, sizeof asker->fault, "the books do not balance while the node is busy");
+            fmt(asker->fault, sizeof asker->fault,
+                    "the books do not balance while the node is busy");
         }
         json_decref(reply);
         asker->asked_count++;
@@ -145,7 +156,8 @@ static uint64_t caught_count(const struct rig *rig)
     return count;
 }
 
-/* How many messages the history has under the tag; all of their recipients in the state, if given. */
+/* How many messages the history has under the tag; all of their recipients in the state, if given.
+ */
 static uint64_t traced(const struct rig *rig, const char *tag, const char *never_state)
 {
     char path[100];
@@ -154,11 +166,14 @@ static uint64_t traced(const struct rig *rig, const char *tag, const char *never
     json_t *story, *rcpt;
     fmt(path, sizeof path, "/v1/messages?count=1000&tag=%s", tag);
     json_t *reply = rig_ask(rig, "GET", path, "", &status);
-    json_array_foreach (reply, i, story) {
-        json_array_foreach (json_object_get(story, "recipients"), j, rcpt) {
+    json_array_foreach(reply, i, story)
+    {
+        json_array_foreach(json_object_get(story, "recipients"), j, rcpt)
+        {
             const char *state = json_string_value(json_object_get(rcpt, "state"));
             char *text = json_dumps(story, JSON_COMPACT);
-            CHECK(state && (!never_state || strcmp(state, never_state) != 0), "message %zu: %s", i, text);
+            CHECK(state && (!never_state || strcmp(state, never_state) != 0), "message %zu: %s", i,
+                    text);
             free(text);
         }
     }
@@ -167,12 +182,16 @@ static uint64_t traced(const struct rig *rig, const char *tag, const char *never
     return count;
 }
 
-static void start_clients(const struct rig *rig, struct rig_client *clients, pthread_t *threads, uint32_t message_count,
-        _Atomic bool *stop)
+static void start_clients(const struct rig *rig, struct rig_client *clients, pthread_t *threads,
+        uint32_t message_count, _Atomic bool *stop)
 {
     for (uint32_t i = 0; i < CLIENT_COUNT; i++) {
-        clients[i] = (struct rig_client){ .rig = rig, .number = i, .message_count = message_count,
-            .has_login = i % 2 == 1, .body_bytes = i == 0 ? 100000 : 1500, .stop = stop };
+        clients[i] = (struct rig_client){ .rig = rig,
+            .number = i,
+            .message_count = message_count,
+            .has_login = i % 2 == 1,
+            .body_bytes = i == 0 ? 100000 : 1500,
+            .stop = stop };
         CHECK(pthread_create(&threads[i], NULL, rig_client_run, &clients[i]) == 0);
     }
 }
@@ -226,7 +245,8 @@ TEST(a_node_in_threads_does_everything_at_once_and_counts_right)
     /* let go what is held, drop what the catcher puts off, and wait for the rest */
     act(&rig, "{\"action\":\"release\",\"all\":true}");
     CHECK(wait_for(&rig, "queue", "active", 0));
-    for (int waited_ms = 0; rig_figure(&rig, "/v1/stats", "queue", "messages") != 0 && waited_ms < WAIT_MS_MAX;
+    for (int waited_ms = 0;
+            rig_figure(&rig, "/v1/stats", "queue", "messages") != 0 && waited_ms < WAIT_MS_MAX;
             waited_ms += WAIT_STEP_MS) {
         act(&rig, "{\"action\":\"cancel\",\"contains\":\"451\",\"reason\":\"the test ends\"}");
         usleep(WAIT_STEP_MS * 1000);

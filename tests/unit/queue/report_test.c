@@ -175,6 +175,59 @@ TEST(reports_being_written_are_bounded_and_none_is_forgotten)
     rig_free(rig);
 }
 
+/* What a report takes at most for one recipient, by mail/dsn.c: its address twice (RFC 5321 4.5.3.1),
+ * the text twice, wrapped, where each byte that is no ASCII takes four. */
+static uint64_t report_bytes(const struct queue_dsn *dsn)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < dsn->rcpt_count; i++) {
+        uint64_t text = 0;
+        for (size_t k = 0; k < dsn->rcpt[i].text.len; k++) {
+            uint8_t c = (uint8_t)dsn->rcpt[i].text.ptr[k];
+            text += c >= 0x20 && c < 0x7f ? 1 : 4;
+        }
+        bytes += 1100 + 2 * dsn->rcpt[i].remote_host.len + 2 * text + text / 3;
+    }
+    return bytes;
+}
+
+/* A report is kept in one piece (SPOOL_INLINE_BYTES_MAX), with the header of the message in it. */
+TEST(many_failures_with_long_reasons_are_told_in_several_reports)
+{
+    enum { COUNT = 3000, ROOM = SPOOL_INLINE_BYTES_MAX - (400 << 10) };
+    for (int round = 0; round < 2; round++) {
+        struct rig *rig = rig_auto();
+        struct buf rcpts;
+        char text[391];
+        memset(text, round ? '\xe9' : 'x', sizeof text - 1);
+        text[sizeof text - 1] = '\0';
+        struct rig_fate fate = rig_bounced;
+        fate.text = text;
+        buf_init(&rcpts, 1 << 20);
+        for (int i = 0; i < COUNT; i++) {
+            buf_addf(&rcpts, "u%d@x.example ", i);
+        }
+        buf_add_char(&rcpts, '\0');
+        rig_accept(rig, 1, rcpts.ptr);
+        while (rig->job_count) {
+            rig_end(rig, rig_job(rig), &fate);
+        }
+        uint32_t told = 0, reports = 0;
+        while (rig->dsn_count) {
+            struct queue_dsn *dsn = rig_dsn(rig);
+            CHECK(report_bytes(dsn) <= ROOM, "%llu bytes", (unsigned long long)report_bytes(dsn));
+            told += dsn->rcpt_count;
+            reports++;
+            rig_notified(rig, dsn);
+        }
+        CHECK_U64(told, COUNT);
+        CHECK(reports > 1 && reports < 40, "%u reports", reports);
+        CHECK_U64(rig_stats(rig).msgs, 0);
+        buf_done(&rcpts);
+        rig_free(rig);
+    }
+}
+
 TEST(letters_about_unknown_messages_and_recipients_change_nothing)
 {
     struct rig *rig = rig_auto();

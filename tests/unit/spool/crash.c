@@ -664,10 +664,9 @@ static void ledger_settle(struct node *node, const struct seen_msg *const *by_nu
 
 static void check_all(struct node *node)
 {
-    static struct seen seen; /* large; one node is checked at a time */
     const struct seen_msg *by_number[MSG_MAX] = { NULL };
-    fixture_see(&node->fixture, &seen);
-    check_messages(node, &seen, by_number);
+    const struct seen *seen = fixture_see(&node->fixture);
+    check_messages(node, seen, by_number);
     bool is_alarm = is_alarmed(node);
     if (is_alarm && !node->ledger.is_rotten) {
         fail(node, "I8: a damage alarm after a plain crash");

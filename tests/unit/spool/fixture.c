@@ -72,14 +72,17 @@ void fixture_close(struct fixture *fixture)
 
 void fixture_kill(struct fixture *fixture)
 {
+    uint32_t error_lines = fixture->error_lines;
     sim_disk_cut_at(fixture->disk, 1); /* nothing of the closing reaches the disk */
     spool_close(fixture->spool);
     fixture->spool = NULL;
+    fixture->error_lines = error_lines; /* what the dying one says does not count */
 }
 
 void fixture_done(struct fixture *fixture)
 {
     spool_close(fixture->spool);
+    mem_free(fixture->seen);
     sim_disk_free(fixture->disk);
 }
 
@@ -255,10 +258,15 @@ static void see_one(void *ctx, const struct spool_open_msg *msg, const struct sp
     memcpy(one->rcpt, rcpts, one->rcpt_count * sizeof *rcpts);
 }
 
-void fixture_see(struct fixture *fixture, struct seen *seen)
+const struct seen *fixture_see(struct fixture *fixture)
 {
-    seen->count = 0;
-    spool_each_open(fixture->spool, see_one, seen);
+    if (fixture->seen == NULL) {
+        fixture->seen = mem_new(sizeof *fixture->seen);
+        ASSERT(fixture->seen != NULL);
+    }
+    fixture->seen->count = 0;
+    spool_each_open(fixture->spool, see_one, fixture->seen);
+    return fixture->seen;
 }
 
 const struct seen_msg *seen_find(const struct seen *seen, uint64_t msg_id)

@@ -19,6 +19,17 @@ struct fixture_entropy {
     struct entropy base;
     struct prng prng;
 };
+/* The open recipients of one message, found by spool_each_open. */
+struct seen_msg {
+    struct spool_open_msg msg;
+    struct spool_open_rcpt rcpt[16];
+    uint32_t rcpt_count;
+};
+enum { SEEN_COUNT_MAX = 512 };
+struct seen {
+    struct seen_msg msg[SEEN_COUNT_MAX];
+    uint32_t count;
+};
 struct fixture {
     struct sim_disk *disk;
     struct fixture_clock clock;
@@ -28,6 +39,7 @@ struct fixture {
     uint32_t error_lines; /* of the log */
     bool is_loud;
     struct spool *spool;
+    struct seen *seen;
 };
 void fixture_init(struct fixture *fixture, uint64_t seed);
 void fixture_done(struct fixture *fixture); /* closes spool and frees disk */
@@ -58,17 +70,8 @@ MUST_USE enum err fixture_ctl(struct fixture *fixture, uint64_t msg_id, uint16_t
         enum spool_ctl_action action);
 MUST_USE enum err fixture_commit(struct fixture *fixture); /* write and sync */
 
-/* The open recipients of one message, found by spool_each_open. */
-struct seen_msg {
-    struct spool_open_msg msg;
-    struct spool_open_rcpt rcpt[16];
-    uint32_t rcpt_count;
-};
-struct seen {
-    struct seen_msg msg[512];
-    uint32_t count;
-};
-void fixture_see(struct fixture *fixture, struct seen *seen);
+/* All open messages; valid until the next call. */
+const struct seen *fixture_see(struct fixture *fixture);
 const struct seen_msg *seen_find(const struct seen *seen, uint64_t msg_id);
 
 #endif

@@ -295,13 +295,13 @@ TEST(states_follow_the_table)
     };
     static_assert(COUNT_OF(rows) == EVENT_COUNT, "each event has a row");
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        for (uint8_t state = 0; state < SPOOL_STATE_COUNT; state++) {
-            struct rcpt rcpt = { .state = state };
+        for (uint8_t from = 0; from < SPOOL_STATE_COUNT; from++) {
+            struct rcpt rcpt = { .state = from };
             enum spool_state next = SPOOL_STATE_COUNT;
             bool does = rcpt_next_state(&rcpt, rows[i].event, &next);
-            int expected = state <= SPOOL_FAILED ? rows[i].next[state] : -1;
+            int expected = from <= SPOOL_FAILED ? rows[i].next[from] : -1;
             CHECK(does ? (int)next == expected : expected == -1, "event %d in state %s",
-                    (int)rows[i].event, spool_state_name((enum spool_state)state));
+                    (int)rows[i].event, spool_state_name((enum spool_state)from));
         }
     }
 }

@@ -10,7 +10,7 @@
 TEST(a_committed_message_is_there_after_a_clean_restart)
 {
     struct fixture f;
-    struct seen seen;
+    const struct seen *seen;
     uint64_t id = 0, id2 = 0;
     fixture_init(&f, 1);
     REQUIRE_OK(fixture_open(&f));
@@ -19,19 +19,19 @@ TEST(a_committed_message_is_there_after_a_clean_restart)
     REQUIRE_OK(fixture_commit(&f));
     fixture_close(&f);
     REQUIRE_OK(fixture_open(&f));
-    fixture_see(&f, &seen);
-    CHECK_U64(seen.count, 2);
-    const struct seen_msg *msg = seen_find(&seen, id);
+    seen = fixture_see(&f);
+    CHECK_U64(seen->count, 2);
+    const struct seen_msg *msg = seen_find(seen, id);
     CHECK(msg != NULL && msg->rcpt_count == 1);
     CHECK_U64(msg->rcpt[0].state, SPOOL_QUEUED);
     CHECK_U64(msg->msg.accepted_at.ms, 1800000000007);
-    msg = seen_find(&seen, id2);
+    msg = seen_find(seen, id2);
     CHECK(msg != NULL && msg->rcpt_count == 3);
     struct spool_view *view;
     struct blob *envelope, *content;
     struct why why = { 0 };
     REQUIRE_OK(spool_view_of(f.spool, sim_disk_as_disk(f.disk), &view));
-    msg = seen_find(&seen, id);
+    msg = seen_find(seen, id);
     REQUIRE_OK(spool_view_message(view, &msg->msg.where, id, NULL, &envelope, &content, &why));
     CHECK(message_is_content(7, 5000, content));
     CHECK_U64(message_number(str_of(envelope->first->data, envelope->first->len)), 7);
