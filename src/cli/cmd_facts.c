@@ -293,8 +293,9 @@ static const char audit_help[] =
         "\n"
         "  outpost audit\n"
         "\n"
-        "options: --json, --config FILE, --socket PATH. Exit 1: they do not. Terms are read one after the other, so on\n"
-        "a busy node a difference of the last moment is possible: ask again.\n";
+        "Sources are counted one after the other; what moved meanwhile is the only slack that is allowed.\n"
+        "\n"
+        "options: --json, --config FILE, --socket PATH. Exit 1: they do not.\n";
 
 static void print_audit(json_t *reply)
 {

@@ -12,21 +12,26 @@
 
 #include <jansson.h>
 
+enum { LIST_COUNT = 100, LIST_COUNT_MAX = 1000000, PAGE_COUNT_MAX = 10000 };
+
 static const char queue_help[] =
-        "What waits, and acting on it. Actions survive a restart; author and reason are kept in the story.\n"
+        "What waits, and acting on it. Actions survive a restart; author and reason are kept in "
+        "the story.\n"
         "\n"
         "  outpost queue list                                   what waits, oldest first\n"
         "  outpost queue list --domain gmail.com --state held\n"
         "  outpost queue list --recipient user@example.net --age 4h --count 500\n"
         "  outpost queue show ID                                one message's recipients\n"
-        "  outpost queue show ID --raw                          the message as it lies in the spool\n"
+        "  outpost queue show ID --raw                          the message as it lies in the "
+        "spool\n"
         "  outpost queue hold --stream bulk --reason \"bad link\"\n"
         "  outpost queue release --stream bulk\n"
         "  outpost queue flush --domain example.net             try now\n"
         "  outpost queue bounce ID --reason \"wrong list\"        report to the sender, give up\n"
         "  outpost queue cancel --tag invoice-2026-11           drop without a report\n"
         "\n"
-        "filters: --recipient ADDRESS or DOMAIN, --domain, --stream, --tag, --age (30m, 4h, 2d: at least so old),\n"
+        "filters: --recipient ADDRESS or DOMAIN, --domain, --stream, --tag, --age (30m, 4h, 2d: at "
+        "least so old),\n"
         "         --reason-contains TEXT, --state queued|active|held|in_doubt|failed, --all\n"
         "options: --count N, --reason TEXT, --json, --config FILE, --socket PATH\n";
 
@@ -49,9 +54,11 @@ static void print_entries(json_t *entries)
     size_t i;
     json_t *entry;
     cli_table_begin(&table, COUNT_OF(headings), headings);
-    json_array_foreach (entries, i, entry) {
+    json_array_foreach(entries, i, entry)
+    {
         char tries[24];
-        fmt(tries, sizeof tries, "%lld", (long long)json_integer_value(json_object_get(entry, "tries")));
+        fmt(tries, sizeof tries, "%lld",
+                (long long)json_integer_value(json_object_get(entry, "tries")));
         const char *reason = text_of(entry, "reason");
         cli_table_cell(&table, text_of(entry, "id"));
         cli_table_cell(&table, text_of(entry, "recipient"));
@@ -63,30 +70,6 @@ static void print_entries(json_t *entries)
     cli_table_print(&table);
 }
 
-static int print_list(struct queue_args *args, const char *path)
-{
-    struct buf body;
-    int code;
-    if (!cli_get(&args->node, "GET", path, (struct str){ 0 }, &body, &code)) {
-        return code;
-    }
-    json_t *reply = json_loadb(body.ptr, body.len, 0, NULL);
-    json_t *entries = json_object_get(reply, "entries");
-    if (args->is_json) {
-        printf("%.*s\n", STR_ARG(buf_str(&body)));
-    } else if (json_array_size(entries) == 0) {
-        printf("nothing waits\n");
-    } else {
-        print_entries(entries);
-        if (json_is_string(json_object_get(reply, "after"))) {
-            fprintf(stderr, "there are more: ask with --count\n");
-        }
-    }
-    json_decref(reply);
-    buf_done(&body);
-    return CLI_GOOD;
-}
-
 static void add_filters(struct buf *path, const struct queue_args *args)
 {
     cli_add_argument(path, "recipient", args->recipient);
@@ -96,19 +79,81 @@ static void add_filters(struct buf *path, const struct queue_args *args)
     cli_add_argument(path, "age", args->age);
     cli_add_argument(path, "reason", args->contains);
     cli_add_argument(path, "state", args->state);
-    cli_add_argument(path, "count", args->count);
 }
 
-static int list(struct queue_args *args, const char *id)
+/* A page; its entries are added, as many as are wanted. *after is where the next one begins, ""
+ * where there is none. */
+static int add_page(const struct queue_args *args, const char *id, uint64_t wanted, char after[32],
+        json_t *entries)
 {
-    struct buf path;
+    char count[24];
+    int code;
+    struct buf path, body;
+    /* recipient and tag are looked for in a page: the larger it is, the fewer questions */
+    bool is_searched = args->recipient || args->tag;
+    fmt(count, sizeof count, "%llu", (unsigned long long)(is_searched ? PAGE_COUNT_MAX : wanted));
     buf_init(&path, 65536);
     buf_add_c(&path, "/v1/queue");
     cli_add_argument(&path, "id", id);
     add_filters(&path, args);
+    cli_add_argument(&path, "count", count);
+    cli_add_argument(&path, "after", after[0] ? after : NULL);
     buf_add_char(&path, '\0');
-    int code = print_list(args, path.ptr);
+    bool is_there = buf_err(&path) == OK &&
+                    cli_get(&args->node, "GET", path.ptr, (struct str){ 0 }, &body, &code);
     buf_done(&path);
+    if (!is_there) {
+        return code;
+    }
+    json_t *reply = json_loadb(body.ptr, body.len, 0, NULL), *entry;
+    size_t i;
+    json_array_foreach(json_object_get(reply, "entries"), i, entry)
+    {
+        if (i < wanted) {
+            json_array_append(entries, entry);
+        }
+    }
+    fmt(after, 32, "%s", text_of(reply, "after"));
+    json_decref(reply);
+    buf_done(&body);
+    return CLI_GOOD;
+}
+
+static void print_list(const struct queue_args *args, json_t *entries, bool is_more)
+{
+    if (args->is_json) {
+        json_t *reply = json_pack("{s:O, s:b}", "entries", entries, "more", (int)is_more);
+        json_dumpf(reply, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
+        putchar('\n');
+        json_decref(reply);
+    } else if (json_array_size(entries) == 0) {
+        printf("nothing waits\n");
+    } else {
+        print_entries(entries);
+        if (is_more) {
+            fprintf(stderr, "there are more: ask with --count\n");
+        }
+    }
+}
+
+static int list(const struct queue_args *args, const char *id)
+{
+    uint64_t wanted = LIST_COUNT;
+    char after[32] = "";
+    int code = CLI_GOOD;
+    if (args->count &&
+            (str_to_u64(str_from_c(args->count), LIST_COUNT_MAX, &wanted) != OK || wanted == 0)) {
+        return cli_usage("queue", "--count is a number from 1 to %d", LIST_COUNT_MAX);
+    }
+    json_t *entries = json_array();
+    do {
+        uint64_t left = wanted - json_array_size(entries);
+        code = add_page(args, id, left < PAGE_COUNT_MAX ? left : PAGE_COUNT_MAX, after, entries);
+    } while (code == CLI_GOOD && after[0] && json_array_size(entries) < wanted);
+    if (code == CLI_GOOD) {
+        print_list(args, entries, after[0] != '\0');
+    }
+    json_decref(entries);
     return code;
 }
 
@@ -119,7 +164,8 @@ static int show_raw(const struct queue_args *args, const char *id)
     buf_init(&path, 4096);
     buf_addf(&path, "/v1/raw/%s", id);
     buf_add_char(&path, '\0');
-    bool is_there = buf_err(&path) == OK && cli_get(&args->node, "GET", path.ptr, (struct str){ 0 }, &body, &code);
+    bool is_there = buf_err(&path) == OK &&
+                    cli_get(&args->node, "GET", path.ptr, (struct str){ 0 }, &body, &code);
     buf_done(&path);
     if (!is_there) {
         return code;
@@ -159,7 +205,8 @@ static int act(const struct queue_args *args, const char *action, const char *id
     json_decref(ask);
     struct buf body;
     int code;
-    bool is_done = text && cli_get(&args->node, "POST", "/v1/queue/actions", str_from_c(text), &body, &code);
+    bool is_done = text && cli_get(&args->node, "POST", "/v1/queue/actions", str_from_c(text),
+                                   &body, &code);
     free(text);
     if (!is_done) {
         return code;
@@ -182,10 +229,12 @@ int cmd_queue(int argc, char **argv)
     int count, code;
     const struct cli_option options[] = { { "config", &args.node.config_path, NULL },
         { "socket", &args.node.socket_path, NULL }, { "recipient", &args.recipient, NULL },
-        { "domain", &args.domain, NULL }, { "stream", &args.stream, NULL }, { "tag", &args.tag, NULL },
-        { "age", &args.age, NULL }, { "reason-contains", &args.contains, NULL }, { "state", &args.state, NULL },
-        { "count", &args.count, NULL }, { "reason", &args.reason, NULL }, { "json", NULL, &args.is_json },
-        { "raw", NULL, &args.is_raw }, { "all", NULL, &args.is_all } };
+        { "domain", &args.domain, NULL }, { "stream", &args.stream, NULL },
+        { "tag", &args.tag, NULL }, { "age", &args.age, NULL },
+        { "reason-contains", &args.contains, NULL }, { "state", &args.state, NULL },
+        { "count", &args.count, NULL }, { "reason", &args.reason, NULL },
+        { "json", NULL, &args.is_json }, { "raw", NULL, &args.is_raw },
+        { "all", NULL, &args.is_all } };
     if (!cli_options(argc, argv, options, COUNT_OF(options), queue_help, &count, &code)) {
         return code;
     }
@@ -198,7 +247,9 @@ int cmd_queue(int argc, char **argv)
         return list(&args, id);
     }
     if (str_eq(what, STR("show"))) {
-        return id == NULL ? cli_usage(argv[0], "show which message?") : args.is_raw ? show_raw(&args, id) : list(&args, id);
+        return id == NULL    ? cli_usage(argv[0], "show which message?")
+               : args.is_raw ? show_raw(&args, id)
+                             : list(&args, id);
     }
     static const char *const actions[] = { "hold", "release", "flush", "bounce", "cancel" };
     for (size_t i = 0; i < COUNT_OF(actions); i++) {
@@ -206,7 +257,8 @@ int cmd_queue(int argc, char **argv)
             return act(&args, actions[i], id);
         }
     }
-    return cli_usage(argv[0], "there is no \"%s\": list, show, hold, release, flush, bounce or cancel", argv[1]);
+    return cli_usage(argv[0],
+            "there is no \"%s\": list, show, hold, release, flush, bounce or cancel", argv[1]);
 }
 
 /* ---- explain ---- */
@@ -222,11 +274,14 @@ static void explain_entries(json_t *entries)
 {
     size_t i;
     json_t *entry;
-    json_array_foreach (entries, i, entry) {
+    json_array_foreach(entries, i, entry)
+    {
         const char *reason = text_of(entry, "reason");
-        printf("%s\n  %s after %lld tries%s\n  %s\n", text_of(entry, "recipient"), text_of(entry, "state"),
+        printf("%s\n  %s after %lld tries%s\n  %s\n", text_of(entry, "recipient"),
+                text_of(entry, "state"),
                 (long long)json_integer_value(json_object_get(entry, "tries")),
-                json_is_true(json_object_get(entry, "possible_duplicate")) ? ", possible duplicate" : "",
+                json_is_true(json_object_get(entry, "possible_duplicate")) ? ", possible duplicate"
+                                                                           : "",
                 text_of(entry, "waits_for"));
         if (*reason) {
             printf("  last: %s\n", reason);
@@ -239,8 +294,8 @@ int cmd_explain(int argc, char **argv)
     struct cli_node node = { 0 };
     bool is_json = false;
     int count, code;
-    const struct cli_option options[] = { { "config", &node.config_path, NULL }, { "socket", &node.socket_path, NULL },
-        { "json", NULL, &is_json } };
+    const struct cli_option options[] = { { "config", &node.config_path, NULL },
+        { "socket", &node.socket_path, NULL }, { "json", NULL, &is_json } };
     if (!cli_options(argc, argv, options, COUNT_OF(options), explain_help, &count, &code)) {
         return code;
     }
@@ -251,7 +306,8 @@ int cmd_explain(int argc, char **argv)
     buf_init(&path, 4096);
     buf_addf(&path, "/v1/explain/%s", argv[1]);
     buf_add_char(&path, '\0');
-    bool is_there = buf_err(&path) == OK && cli_get(&node, "GET", path.ptr, (struct str){ 0 }, &body, &code);
+    bool is_there = buf_err(&path) == OK &&
+                    cli_get(&node, "GET", path.ptr, (struct str){ 0 }, &body, &code);
     buf_done(&path);
     if (!is_there) {
         return code;
@@ -264,7 +320,8 @@ int cmd_explain(int argc, char **argv)
     } else if (is_waiting) {
         explain_entries(entries);
     } else {
-        printf("%s does not wait: every recipient is closed (outpost trace %s tells the story)\n", argv[1], argv[1]);
+        printf("%s does not wait: every recipient is closed (outpost trace %s tells the story)\n",
+                argv[1], argv[1]);
     }
     json_decref(reply);
     buf_done(&body);

@@ -157,7 +157,8 @@ const struct setting_row setting_table[] = {
     { FIELD(TOP, memory_bytes_max), .name = "memory-bytes-max", .type = SETTING_BYTES,
             .fallback = "64M", .min = 4 * MB, .max = 64 * GB,
             .help = "Memory for messages on their way; beyond it they are read from the spool "
-                    "again, or clients are asked to wait." },
+                    "again, or clients are asked to wait. Messages over 1M on their way out have "
+                    "as much again." },
 
     /* ---- the way out ---- */
     { FIELD(TOP, site_connection_max), .name = "site-connection-max", .type = SETTING_U32,
@@ -180,7 +181,7 @@ const struct setting_row setting_table[] = {
 
     /* ---- spool and history ---- */
     { FIELD(TOP, slot_bytes), .name = "slot-bytes", .type = SETTING_BYTES, .fallback = "64M",
-            .fallback_say = "64M; in the sandbox 4M", .min = MB, .max = 128 * MB,
+            .fallback_say = "64M; in the sandbox 4M", .min = 2 * MB, .max = 128 * MB,
             .help = "Size of a spool file; counts when the spool is created." },
     { FIELD(TOP, spare_slots), .name = "spare-slots", .type = SETTING_U32, .fallback = "4",
             .max = 1000,

@@ -104,13 +104,14 @@ uint64_t days_wal_bytes(const struct days *days);
  * The youngest always stays. Returns whether one was removed. */
 bool days_retire(struct days *days, struct wall now, uint32_t days_max, uint64_t bytes_max);
 
-/* ---- the durable position ---------------------------------------------------------------------
- */
+/* ---- the durable position ------------------------------------------------------------------- */
 
 struct start {
     uint64_t epoch;
     struct spool_position at;
     uint64_t whole_batch; /* every batch up to this one is taken */
+    struct wall wall;     /* when it was written; 0: never */
+    struct wall age_now;  /* what then was the time by which files are old */
 };
 /* All-zero where there is none, or none that can be read. */
 MUST_USE enum err start_load(struct disk *disk, struct start *ret_start, struct why *why);

@@ -41,8 +41,7 @@ void history_close(struct history *history)
     }
 }
 
-/* ---- the files --------------------------------------------------------------------------------
- */
+/* ---- the files ------------------------------------------------------------------------------ */
 
 struct file {
     int32_t day;
@@ -113,8 +112,7 @@ static enum err each_file(struct history *history,
     return err == E_EOF ? OK : err;
 }
 
-/* ---- messages ---------------------------------------------------------------------------------
- */
+/* ---- messages ------------------------------------------------------------------------------- */
 
 struct search {
     enum history_key by;
@@ -239,8 +237,7 @@ enum err history_find_json(struct history *history, const struct history_query *
     return err;
 }
 
-/* ---- refusals ---------------------------------------------------------------------------------
- */
+/* ---- refusals ------------------------------------------------------------------------------- */
 
 static enum err refusals_of_file(void *ctx, struct store *store, struct why *why)
 {
@@ -249,7 +246,7 @@ static enum err refusals_of_file(void *ctx, struct store *store, struct why *why
     struct str row;
     enum err err = OK;
     while (search->count < search->count_max && err == OK) {
-        err = store_seek(store, STORE_REFUSED, false, id, &id, &row, why);
+        err = store_seek(store, STORE_REFUSED, false, &id, &row, why);
         if (err == OK) {
             err = tale_refusal_json(row, search->json);
             search->count++;
@@ -276,8 +273,7 @@ enum err history_refusals_json(
     return err;
 }
 
-/* ---- totals -----------------------------------------------------------------------------------
- */
+/* ---- totals --------------------------------------------------------------------------------- */
 
 static void add_counts(struct history_totals *totals, const struct story_counts *counts)
 {

@@ -7,6 +7,9 @@
  * recipients and attempts inside. One file a day; a message stays in the file of the day it was
  * accepted. Log lines are written from the same reading. Everything here can be rebuilt from the
  * journal as far back as that reaches.
+ *
+ * Mail never waits for it: a disk that fails or is full is tried again each second, a damaged file
+ * is left and another begun beside it. The journal is kept meanwhile.
  */
 #ifndef OUTPOST_HISTORY_H
 #define OUTPOST_HISTORY_H
@@ -21,7 +24,7 @@
 struct history_conf {
     uint32_t days;       /* files older than this are removed */
     uint64_t bytes_max;  /* oldest files go beyond this */
-    struct str hostname; /* for log lines */
+    struct str hostname; /* for log lines; copied */
     bool is_log_postfix, is_log_json;
     /* Finished lines without newline, in order; must not block for long. NULL: no log. */
     void (*line)(void *ctx, struct str line);
@@ -29,7 +32,7 @@ struct history_conf {
     uint32_t pid;
 };
 
-/* ---- the scribe: an owner ------------------------------------------------------------------ */
+/* ---- the scribe: an owner ------------------------------------------------------------------- */
 
 enum scribe_letter_kind { SCRIBE_GREW /* struct letter: the journal has more */ };
 struct scribe_ports {
@@ -37,7 +40,8 @@ struct scribe_ports {
     void (*consumed)(void *ctx, uint64_t batch_seq); /* history is durable up to here */
 };
 struct scribe;
-/* disk: the history's directory. view: the journal; the caller keeps it open. */
+/* disk: the history's directory. view: the journal; the caller keeps it open. A disk that fails now
+ * (E_IO, E_NO_SPACE) is no error: it is logged, and tried again. E_NOMEM, E_DENIED. */
 MUST_USE enum err scribe_new(struct disk *disk, struct spool_view *view, struct clock *clock,
         const struct log *log, const struct history_conf *conf, const struct scribe_ports *ports,
         struct scribe **ret_scribe, struct why *why);
@@ -47,8 +51,7 @@ struct mono scribe_turn(struct scribe *scribe, struct mono now);
 bool scribe_is_caught_up(const struct scribe *scribe);
 void scribe_free(struct scribe *scribe); /* commits first */
 
-/* ---- questions, any thread, also without a node -----------------------------------------------
- */
+/* ---- questions, any thread, also without a node --------------------------------------------- */
 
 struct history; /* read-only connections to the day files */
 /* disk: the directory of the files, through which SQLite reads too. */
@@ -61,15 +64,22 @@ struct history_query {
     struct str value;   /* ULID text, tag, address, Message-ID with or without <> */
     uint32_t count_max; /* newest first */
 };
-/* One story as JSON (object with message fields, "recipients": [ { "address", "state",
- * "events": [ ... ] } ]), names as DESIGN 10. Appends an array. E_NOT_FOUND: none. */
+/* Appends a JSON array of stories: "id", "msg_id" (the internal number, as decimal text),
+ * "accepted", "sender", "stream", "credential", "tag", "meta" {}, "message_id", "client", "helo",
+ * "bytes", "recipient_count", "is_report" (a DSN of our own), and "recipients" [ { "address",
+ * "state", "possible_duplicate", "events" [ { "event", "at", ... } ] } ]. State: queued, held,
+ * in_doubt, delivered, bounced, expired, cancelled, suppressed. By recipient, a message with more
+ * than a hundred shows the wanted one only. E_NOT_FOUND: none. E_CORRUPT: none, but a damaged file
+ * may have it. E_TOO_BIG: ret_json's maximum. After an error ret_json is as before. */
 MUST_USE enum err history_find_json(struct history *history, const struct history_query *query,
         struct buf *ret_json, struct why *why);
 /* Refusals at the door, newest first, as a JSON array. */
 MUST_USE enum err history_refusals_json(
         struct history *history, uint32_t count_max, struct buf *ret_json, struct why *why);
 
-/* Counted from the rows, for `outpost audit` and `outpost stats`. */
+/* Of all files, kept beside the rows in the same transactions; for `outpost audit`. Bounced and
+ * expired recipients are open until their report was accepted or given up, as the spool counts
+ * them. */
 struct history_totals {
     uint64_t msgs, rcpts;
     uint64_t open, delivered, bounced, expired, cancelled, suppressed;

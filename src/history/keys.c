@@ -39,8 +39,7 @@ static uint32_t hash_of(int64_t row)
     return (uint32_t)((uint64_t)row >> SAME_BITS) & ((1U << HASH_BITS) - 1);
 }
 
-/* ---- what is hashed ---------------------------------------------------------------------------
- */
+/* ---- what is hashed ------------------------------------------------------------------------- */
 
 struct str keys_value(enum history_key by, struct str value)
 {
@@ -99,8 +98,7 @@ enum err key_list_add(struct key_list *list, uint64_t msg_id, const struct row_h
     return err;
 }
 
-/* ---- writing a run ----------------------------------------------------------------------------
- */
+/* ---- writing a run -------------------------------------------------------------------------- */
 
 struct chunk_writer {
     struct store *store;
@@ -173,8 +171,7 @@ static bool run_begin(
     return true;
 }
 
-/* ---- reading chunks ---------------------------------------------------------------------------
- */
+/* ---- reading chunks ------------------------------------------------------------------------- */
 
 struct chunk_reader {
     struct cur cur;
@@ -197,8 +194,7 @@ static bool chunk_next(struct chunk_reader *reader, struct key *ret_key)
     return !reader->cur.bad;
 }
 
-/* ---- merging ----------------------------------------------------------------------------------
- */
+/* ---- merging -------------------------------------------------------------------------------- */
 
 struct merge_source {
     struct chunk_reader reader;
@@ -217,8 +213,8 @@ struct merge {
 static enum err source_load(struct merge_source *source, struct store *store, struct why *why)
 {
     struct str bytes;
-    int64_t row;
-    enum err err = store_seek(store, STORE_KEY, true, source->row, &row, &bytes, why);
+    int64_t row = source->row;
+    enum err err = store_seek(store, STORE_KEY, true, &row, &bytes, why);
     if (err == E_NOT_FOUND || (err == OK && row > source->last_row)) {
         source->is_at_end = true;
         return OK;
@@ -386,8 +382,7 @@ enum err keys_write(
     return err;
 }
 
-/* ---- finding ----------------------------------------------------------------------------------
- */
+/* ---- finding -------------------------------------------------------------------------------- */
 
 enum { CHUNK_KEYS_MAX = CHUNK_BYTES / 2 };
 
@@ -429,7 +424,7 @@ static enum err search_run(
     struct str bytes;
     enum err err = OK;
     do {
-        err = store_seek(store, STORE_KEY, false, row, &row, &bytes, why);
+        err = store_seek(store, STORE_KEY, false, &row, &bytes, why);
         if (err != OK || run_of(row) != run) {
             break;
         }
@@ -451,7 +446,7 @@ enum err keys_find(struct store *store, uint32_t hash, bool (*each)(void *ctx, u
         search->ctx = ctx;
     }
     while (err == OK && !search->is_enough && row >= 0) {
-        err = store_seek(store, STORE_KEY, false, row, &row, &bytes, why);
+        err = store_seek(store, STORE_KEY, false, &row, &bytes, why);
         if (err == OK) {
             err = search_run(search, store, run_of(row), why);
             row = row_number(run_of(row), 0, 0) - 1;

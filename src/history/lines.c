@@ -27,6 +27,7 @@ void lines_init(struct lines *lines, const struct history_conf *conf)
     buf_init(&lines->line, JSON_LINE_BYTES_MAX);
     char host[150];
     struct str name = str_escape(conf->hostname, host, sizeof host);
+    fmt(lines->host, sizeof lines->host, "%.*s", STR_ARG(conf->hostname));
     fmt(lines->tail, sizeof lines->tail, "Z %.*s postfix/", STR_ARG(name));
     fmt(lines->pid, sizeof lines->pid, "[%u]: ", (unsigned)conf->pid);
 }
@@ -37,7 +38,7 @@ void lines_done(struct lines *lines)
 }
 
 /* A line that does not fit its buffer is dropped rather than cut within a value. */
-static void emit(struct lines *lines)
+void lines_emit(struct lines *lines)
 {
     if (buf_err(&lines->line) == OK) {
         lines->conf->line(lines->conf->line_ctx, buf_str(&lines->line));
@@ -45,8 +46,7 @@ static void emit(struct lines *lines)
     buf_clear(&lines->line);
 }
 
-/* ---- the Postfix shape ------------------------------------------------------------------------
- */
+/* ---- the Postfix shape ---------------------------------------------------------------------- */
 
 /* What a peer said, so that it stays on its line. */
 static void add_text(struct buf *line, struct str s, size_t max_bytes)
@@ -127,7 +127,7 @@ static void postfix_received(struct lines *lines, const struct row_head *head)
             add_text(line, head->credential, ADDRESS_BYTES_MAX);
         }
     }
-    emit(lines);
+    lines_emit(lines);
 }
 
 static void postfix_accepted(struct lines *lines, const struct row_head *head)
@@ -137,7 +137,7 @@ static void postfix_accepted(struct lines *lines, const struct row_head *head)
     begin_id(lines, head->accepted_at, "cleanup");
     buf_add(line, STR("message-id="));
     add_text(line, head->message_id, ADDRESS_BYTES_MAX);
-    emit(lines);
+    lines_emit(lines);
     begin_id(lines, head->accepted_at, "qmgr");
     add_from(line, head->sender);
     buf_add(line, STR(", size="));
@@ -145,13 +145,13 @@ static void postfix_accepted(struct lines *lines, const struct row_head *head)
     buf_add(line, STR(", nrcpt="));
     add_decimal(line, head->rcpt_count);
     buf_add(line, STR(" (queue active)"));
-    emit(lines);
+    lines_emit(lines);
 }
 
 /* Two significant digits, as Postfix: 0, 0.05, 0.6, 1.2, 30 */
 static void add_seconds(struct buf *line, uint64_t ms)
 {
-    uint64_t hundredths = ms / 10;
+    uint64_t hundredths = (ms + 5) / 10;
     if (hundredths >= 1000) {
         add_decimal(line, (ms + 500) / 1000);
         return;
@@ -165,11 +165,6 @@ static void add_seconds(struct buf *line, uint64_t ms)
     if (last > 0) {
         buf_add_char(line, (char)('0' + last));
     }
-}
-
-static uint64_t ms_since(struct wall then, struct wall now)
-{
-    return now.ms > then.ms ? (uint64_t)(now.ms - then.ms) : 0;
 }
 
 /* "192.0.2.1" or "192.0.2.1:2525" or "[2001:db8::1]:25", in parts. */
@@ -260,7 +255,7 @@ static void postfix_outcome(struct lines *lines, const struct row_head *head,
 {
     const struct spool_outcome *outcome = &event->outcome;
     struct buf *line = &lines->line;
-    uint64_t delay_ms = ms_since(head->accepted_at, event->at);
+    uint64_t delay_ms = lines_ms_since(head->accepted_at, event->at);
     uint64_t known_ms = (uint64_t)outcome->connect_ms + outcome->transfer_ms;
     uint64_t wait_ms = delay_ms > known_ms ? delay_ms - known_ms : 0;
     begin_id(lines, event->at, outcome->remote_ip.len || outcome->code ? "smtp" : "error");
@@ -283,7 +278,7 @@ static void postfix_outcome(struct lines *lines, const struct row_head *head,
     buf_add(line, STR(", status="));
     buf_add_c(line, postfix_status(outcome->result));
     add_reason(line, outcome);
-    emit(lines);
+    lines_emit(lines);
 }
 
 static void postfix_expired(struct lines *lines, const struct row_head *head, struct wall at)
@@ -291,7 +286,7 @@ static void postfix_expired(struct lines *lines, const struct row_head *head, st
     begin_id(lines, at, "qmgr");
     add_from(&lines->line, head->sender);
     buf_add(&lines->line, STR(", status=expired, returned to sender"));
-    emit(lines);
+    lines_emit(lines);
 }
 
 static void postfix_ctl(struct lines *lines, const struct row_event *event)
@@ -312,7 +307,7 @@ static void postfix_ctl(struct lines *lines, const struct row_event *event)
         buf_add(&lines->line, STR(": "));
         add_text(&lines->line, event->reason, TEXT_BYTES_MAX);
     }
-    emit(lines);
+    lines_emit(lines);
 }
 
 static void postfix_notified(struct lines *lines, const struct row_event *event)
@@ -326,14 +321,14 @@ static void postfix_notified(struct lines *lines, const struct row_event *event)
     begin_id(lines, event->at, "bounce");
     buf_add(&lines->line, STR("sender non-delivery notification: "));
     buf_add_c(&lines->line, text);
-    emit(lines);
+    lines_emit(lines);
 }
 
 static void postfix_removed(struct lines *lines, struct wall at)
 {
     begin_id(lines, at, "qmgr");
     buf_add(&lines->line, STR("removed"));
-    emit(lines);
+    lines_emit(lines);
 }
 
 static void postfix_refused(struct lines *lines, const struct spool_refusal *refusal)
@@ -359,166 +354,10 @@ static void postfix_refused(struct lines *lines, const struct spool_refusal *ref
     buf_add(line, STR(" proto=ESMTP helo=<"));
     add_text(line, refusal->helo, ADDRESS_BYTES_MAX);
     buf_add_char(line, '>');
-    emit(lines);
+    lines_emit(lines);
 }
 
-/* ---- JSON -------------------------------------------------------------------------------------
- */
-
-static void json_begin(struct lines *lines, uint64_t seq, struct wall at, const char *type)
-{
-    struct buf *line = &lines->line;
-    buf_clear(line);
-    json_open(line, NULL, '{');
-    json_u64(line, "v", 1);
-    json_time(line, "ts", at);
-    json_u64(line, "seq", seq);
-    json_str(line, "node", lines->conf->hostname);
-    json_str(line, "type", str_from_c(type));
-}
-
-static void json_end(struct lines *lines)
-{
-    json_close(&lines->line, '}');
-    emit(lines);
-}
-
-static void json_message(struct lines *lines, const struct row_head *head, struct str rcpt)
-{
-    struct buf *line = &lines->line;
-    json_str(line, "id", str_of(lines->id, ULID_TEXT_LEN));
-    json_str_if(line, "msgid", head->message_id);
-    json_str_if(line, "stream", head->stream);
-    if (head->tag.len > 0) {
-        json_open(line, "tags", '[');
-        json_str(line, NULL, head->tag);
-        json_close(line, ']');
-    }
-    if (head->meta.len > 0) {
-        json_pairs(line, "meta", head->meta);
-    }
-    json_str(line, "from", head->sender);
-    if (rcpt.len > 0) {
-        json_str(line, "rcpt", rcpt);
-        json_str(line, "domain", str_from(rcpt, str_rindex(rcpt, '@') + 1));
-    }
-    json_u64(line, "size", head->content_bytes);
-    json_str_if(line, "user", head->credential);
-}
-
-static void json_accepted(struct lines *lines, uint64_t seq, const struct row_head *head)
-{
-    json_begin(lines, seq, head->accepted_at, "accepted");
-    json_message(lines, head, (struct str){ 0 });
-    json_u64(&lines->line, "rcpts", head->rcpt_count);
-    json_str_if(&lines->line, "client_ip", head->client);
-    json_end(lines);
-}
-
-static void json_tls(struct buf *line, struct str tls)
-{
-    struct str word;
-    static const char *const names[] = { "proto", "cipher", "bits", "verify" };
-    if (tls.len == 0) {
-        return;
-    }
-    json_open(line, "tls", '{');
-    for (size_t i = 0; i < COUNT_OF(names) && str_cut(&tls, ' ', &word); i++) {
-        json_str(line, names[i], word);
-    }
-    json_close(line, '}');
-}
-
-static const char *const result_types[] = { [SPOOL_RESULT_DELIVERED] = "delivered",
-    [SPOOL_RESULT_DEFERRED] = "deferred",
-    [SPOOL_RESULT_IN_DOUBT] = "in_doubt",
-    [SPOOL_RESULT_BOUNCED] = "bounced",
-    [SPOOL_RESULT_EXPIRED] = "expired",
-    [SPOOL_RESULT_HELD] = "held" };
-
-static void json_outcome(struct lines *lines, uint64_t seq, const struct row_head *head,
-        const struct row_event *event, struct str address)
-{
-    const struct spool_outcome *outcome = &event->outcome;
-    struct buf *line = &lines->line;
-    json_begin(lines, seq, event->at, result_types[outcome->result]);
-    json_message(lines, head, address);
-    json_str_if(line, "provider", outcome->site);
-    json_u64(line, "attempt", event->attempt_no);
-    json_str_if(line, "mx", outcome->remote_host);
-    json_str_if(line, "ip", outcome->remote_ip);
-    json_str_if(line, "source", outcome->source);
-    json_tls(line, outcome->tls);
-    if (outcome->code != 0) {
-        json_u64(line, "code", outcome->code);
-    }
-    json_str_if(line, "enh", outcome->enhanced);
-    json_str_if(line, "text", outcome->text);
-    json_u64(line, "delay_ms", ms_since(head->accepted_at, event->at));
-    json_open(line, "delays", '{');
-    json_u64(line, "queue", outcome->queued_ms);
-    json_u64(line, "connect", outcome->connect_ms);
-    json_u64(line, "transfer", outcome->transfer_ms);
-    json_close(line, '}');
-    if (outcome->due.ms > 0) {
-        json_time(line, "next_at", outcome->due);
-    }
-    if (outcome->maybe_duplicate) {
-        json_bool(line, "possible_duplicate", true);
-    }
-    json_end(lines);
-}
-
-static void json_ctl(struct lines *lines, uint64_t seq, const struct row_head *head,
-        const struct row_event *event, struct str address)
-{
-    static const char *const types[] = { [SPOOL_CTL_HOLD] = "held",
-        [SPOOL_CTL_RELEASE] = "released",
-        [SPOOL_CTL_CANCEL] = "cancelled",
-        [SPOOL_CTL_BOUNCE] = "bounced",
-        [SPOOL_CTL_FLUSH] = "flushed" };
-    if (event->action == SPOOL_CTL_CLOSE) {
-        return;
-    }
-    json_begin(lines, seq, event->at, types[event->action]);
-    json_message(lines, head, address);
-    json_str_if(&lines->line, "author", event->author);
-    json_str_if(&lines->line, "text", event->reason);
-    json_end(lines);
-}
-
-static void json_notified(struct lines *lines, uint64_t seq, const struct row_head *head,
-        const struct row_event *event, struct str address)
-{
-    struct ulid ulid;
-    char text[ULID_TEXT_LEN + 1];
-    json_begin(lines, seq, event->at, "dsn");
-    json_message(lines, head, address);
-    if (event->dsn_id.len == sizeof ulid.byte) {
-        memcpy(ulid.byte, event->dsn_id.ptr, sizeof ulid.byte);
-        ulid_format(ulid, text);
-        json_str(&lines->line, "dsn_id", str_of(text, ULID_TEXT_LEN));
-    }
-    json_end(lines);
-}
-
-static void json_refused(struct lines *lines, uint64_t seq, const struct spool_refusal *refusal)
-{
-    struct buf *line = &lines->line;
-    json_begin(lines, seq, refusal->at, "rejected");
-    json_str(line, "from", refusal->sender);
-    json_str_if(line, "rcpt", refusal->recipient);
-    json_u64(line, "code", refusal->code);
-    json_str_if(line, "enh", refusal->enhanced);
-    json_str_if(line, "text", refusal->text);
-    json_str_if(line, "user", refusal->credential);
-    json_str_if(line, "client_ip", refusal->client);
-    json_str_if(line, "helo", refusal->helo);
-    json_end(lines);
-}
-
-/* ---- events -----------------------------------------------------------------------------------
- */
+/* ---- events --------------------------------------------------------------------------------- */
 
 void lines_accepted(struct lines *lines, uint64_t seq, const struct story *story)
 {
@@ -529,7 +368,7 @@ void lines_accepted(struct lines *lines, uint64_t seq, const struct story *story
         postfix_accepted(lines, &head);
     }
     if (lines->conf->is_log_json) {
-        json_accepted(lines, seq, &head);
+        lines_json_accepted(lines, seq, &head);
     }
 }
 
@@ -541,13 +380,13 @@ static void event_of_rcpt(struct lines *lines, uint64_t seq, const struct row_he
         postfix_outcome(lines, head, event, address);
     }
     if (event->kind == ROW_OUTCOME && is_json) {
-        json_outcome(lines, seq, head, event, address);
+        lines_json_outcome(lines, seq, head, event, address);
     }
     if (event->kind == ROW_CTL && is_json) {
-        json_ctl(lines, seq, head, event, address);
+        lines_json_ctl(lines, seq, head, event, address);
     }
     if (event->kind == ROW_NOTIFIED && is_json) {
-        json_notified(lines, seq, head, event, address);
+        lines_json_notified(lines, seq, head, event, address);
     }
 }
 
@@ -608,6 +447,6 @@ void lines_refused(struct lines *lines, uint64_t seq, const struct spool_refusal
         postfix_refused(lines, refusal);
     }
     if (lines->conf->is_log_json) {
-        json_refused(lines, seq, refusal);
+        lines_json_refused(lines, seq, refusal);
     }
 }

@@ -28,8 +28,7 @@ static const struct str common[] = {
     STR_INIT("TLSv1.3 TLS_AES_128_GCM_SHA256 128 unverified"),
 };
 
-/* ---- numbers ----------------------------------------------------------------------------------
- */
+/* ---- numbers -------------------------------------------------------------------------------- */
 
 void add_varint(struct buf *dst, uint64_t v)
 {
@@ -59,8 +58,7 @@ uint64_t cur_varint(struct cur *cur)
     return 0;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 /* Foreign times may lie far apart: the difference wraps, and reading wraps back. */
 static uint64_t time_delta(struct wall at, int64_t since_ms)
@@ -232,8 +230,7 @@ void row_add(struct row *row, const struct row_event *event)
     }
 }
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 bool row_rcpt_next(struct cur *rcpts, struct str *ret_address)
 {

@@ -51,8 +51,7 @@ struct row_event {
     uint64_t count;               /* ELIDED */
 };
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 struct row_string {
     uint32_t at, len;
@@ -69,8 +68,7 @@ void row_begin(struct row *row, const struct spool_envelope *envelope);
 void row_begin_as(struct row *row, const struct row_head *head);
 void row_add(struct row *row, const struct row_event *event); /* errors: buf_err(&row->bytes) */
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 struct row_reader {
     struct cur cur;

@@ -6,15 +6,9 @@
  * between two commits costs one row. After any error everything since the last durable position is
  * forgotten and read again from the journal, which is kept until told that it was consumed.
  */
-#include "history/history.h"
+#include "history/scribe_priv.h"
 
-#include "core/map.h"
-#include "core/str.h"
 #include "core/time.h"
-#include "history/days_priv.h"
-#include "history/lines_priv.h"
-
-#include <stdatomic.h>
 
 enum {
     TURN_RECORDS_MAX = 1000,
@@ -23,48 +17,12 @@ enum {
     CHECKPOINT_WAL_BYTES = 4 << 20,
     CHECKPOINT_DELAY_MS = 5000,
     RETRY_DELAY_MS = 1000,
-    RETIRE_PERIOD_MS = 600000,  /* one file at most each time: a clock that jumps far ahead must not
-                                   take the whole history with it before somebody sees */
-    CLOCK_STEP_MS = 60000,      /* no drift is that fast between two looks */
-    CLOCK_STEADY_MS = 86400000, /* without a step, before files are judged by their age */
+    RETIRE_PERIOD_MS = 3600000,    /* one file at most each time */
+    OFF_TRUSTED_MS = 2 * 86400000, /* while the node was off */
     MAILBOX_COUNT_MAX = 64
 };
 
-struct scribe {
-    struct mailbox box;
-    struct disk *disk;
-    struct spool_view *view;
-    struct clock *clock;
-    const struct log *log;
-    struct history_conf conf;
-    struct scribe_ports ports;
-    struct days days;
-    struct lines lines;
-    struct map open;              /* msg_id → struct story *, of this commit */
-    struct spool_position at;     /* next record to read */
-    uint64_t whole_batch;         /* all its records and those before are read */
-    struct spool_position logged; /* lines were written before this */
-    struct start committed;       /* what the day files have, perhaps not durably */
-    struct start durable;
-    uint64_t consumed_batch; /* told */
-    bool is_consumed_told;
-    bool has_work; /* read since the last commit */
-    struct mono first_work_at, first_commit_at, retry_at, retire_at;
-    struct mono steady_since; /* the wall clock made no step from here on */
-    int64_t wall_offset_ms;   /* of it to the other clock, when last looked at */
-    bool is_at_end;
-    bool is_loaded;      /* `durable` was read from the disk once */
-    bool is_spool_known; /* it is the one that was read before */
-    bool is_forgotten;   /* the day files are to be opened anew */
-    bool is_failing;     /* an error was logged and nothing worked since */
-    _Atomic bool is_caught_up;
-    struct why why;
-    uint16_t rcpt[SPOOL_RCPT_COUNT_MAX];
-    uint16_t scratch[SPOOL_RCPT_COUNT_MAX];
-};
-
-/* ---- beginning and end ------------------------------------------------------------------------
- */
+/* ---- beginning and end ---------------------------------------------------------------------- */
 
 /* Where nothing is known to be durable the whole journal is read. */
 static void start_from(struct scribe *scribe, const struct start *start)
@@ -87,6 +45,30 @@ static void note_logged(struct scribe *scribe)
     }
 }
 
+/* Clocks jump by years and back, and must not take the history along. So files age by a time that
+ * follows the wall clock, but never faster than twice the time that truly passed. */
+static void age_tick(struct scribe *scribe, struct mono now)
+{
+    int64_t passed_ms = now.ms - scribe->age_at.ms;
+    int64_t wall_ms = clock_wall(scribe->clock).ms;
+    int64_t behind_ms = wall_ms > scribe->age_now.ms ? wall_ms - scribe->age_now.ms : 0;
+    scribe->age_now.ms += behind_ms / 2 < passed_ms ? behind_ms : 2 * passed_ms;
+    scribe->age_at = now;
+}
+
+static void age_begin(struct scribe *scribe, const struct start *start)
+{
+    struct wall wall = clock_wall(scribe->clock);
+    int64_t off_ms = wall.ms - start->wall.ms;
+    scribe->age_at = clock_mono(scribe->clock);
+    if (start->wall.ms == 0) {
+        scribe->age_now = wall;
+    } else {
+        bool is_trusted = off_ms >= 0 && off_ms <= OFF_TRUSTED_MS;
+        scribe->age_now.ms = start->age_now.ms + (is_trusted ? off_ms : 0);
+    }
+}
+
 /* The day files as they are on the disk, and from where the journal is to be read. */
 static enum err load(struct scribe *scribe)
 {
@@ -105,6 +87,7 @@ static enum err load(struct scribe *scribe)
     }
     if (!scribe->is_loaded) {
         note_logged(scribe);
+        age_begin(scribe, &start);
         start.epoch = scribe->days.epoch;
         scribe->is_loaded = true;
     }
@@ -174,237 +157,7 @@ bool scribe_is_caught_up(const struct scribe *scribe)
     return atomic_load(&scribe->is_caught_up);
 }
 
-/* ---- records ----------------------------------------------------------------------------------
- */
-
-static uint64_t seq_of(const struct spool_position *at)
-{
-    return at->batch_seq << 16 | (at->index & 0xffff);
-}
-
-static bool is_to_log(const struct scribe *scribe, const struct spool_record *record)
-{
-    return scribe->conf.line != NULL && !position_is_before(&record->at, &scribe->logged);
-}
-
-static enum err add_story(struct scribe *scribe, struct day *day, struct story *story)
-{
-    enum err err = map_set(&scribe->open, story->msg_id, (uintptr_t)story);
-    if (err != OK) {
-        story_free(story);
-        return err;
-    }
-    day_take_story(day, story);
-    return OK;
-}
-
-static enum err take_accept(struct scribe *scribe, const struct spool_record *record)
-{
-    struct spool_envelope envelope;
-    struct day *day;
-    if (spool_envelope_decode(record->payload, &envelope) != OK) {
-        log_error(scribe->log, "history", "message %llx has an envelope that cannot be read",
-                (unsigned long long)record->msg_id);
-        return OK;
-    }
-    enum err err = days_for(&scribe->days, envelope.accepted_at, &day, &scribe->why);
-    if (err != OK || position_is_before(&record->at, &day->meta.upto)) {
-        return err;
-    }
-    struct story *story = story_new(record->msg_id, &envelope, &day->meta.counts);
-    if (story == NULL) {
-        return E_NOMEM;
-    }
-    day->is_dirty = true;
-    err = add_story(scribe, day, story);
-    if (err == OK && is_to_log(scribe, record)) {
-        lines_accepted(&scribe->lines, seq_of(&record->at), story);
-    }
-    return err;
-}
-
-/* The story, from memory or from its file. E_NOT_FOUND: the history does not have it (any more). */
-static enum err find_story(struct scribe *scribe, uint64_t msg_id, struct story **ret_story)
-{
-    uint64_t value;
-    struct day *day;
-    struct str bytes;
-    if (map_get(&scribe->open, msg_id, &value)) {
-        *ret_story = (struct story *)(uintptr_t)value;
-        return OK;
-    }
-    enum err err = days_find(&scribe->days, msg_id, &day, &bytes, &scribe->why);
-    if (err != OK) {
-        return err;
-    }
-    struct story *story;
-    err = story_load(msg_id, bytes, scribe->scratch, &story);
-    if (err == E_CORRUPT) {
-        log_error(scribe->log, "history", "%s: the row of message %llx is damaged", day->name,
-                (unsigned long long)msg_id);
-        return E_NOT_FOUND;
-    }
-    if (err == OK) {
-        err = add_story(scribe, day, story);
-    }
-    if (err == OK) {
-        *ret_story = story;
-    }
-    return err;
-}
-
-/* The event's recipients are those in scribe->rcpt, without such as the message does not have; all
- * of them is 0. False: nobody is left. */
-static bool set_rcpts(
-        struct scribe *scribe, const struct story *story, uint32_t count, struct row_event *event)
-{
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        if (scribe->rcpt[i] < story->rcpt_count) {
-            scribe->rcpt[kept++] = scribe->rcpt[i];
-        }
-    }
-    event->rcpt = scribe->rcpt;
-    event->rcpt_count = kept == story->rcpt_count ? 0 : kept;
-    return kept > 0;
-}
-
-static enum err take_event(struct scribe *scribe, const struct spool_record *record,
-        uint64_t msg_id, uint32_t rcpt_count, struct row_event *event)
-{
-    struct story *story;
-    enum err err = find_story(scribe, msg_id, &story);
-    if (err != OK) {
-        return err == E_NOT_FOUND ? OK : err;
-    }
-    struct day *day = story->day;
-    if (position_is_before(&record->at, &day->meta.upto) ||
-            !set_rcpts(scribe, story, rcpt_count, event)) {
-        return OK;
-    }
-    bool was_open = story->open_count > 0;
-    day->is_dirty = true;
-    err = story_add(story, event, &day->meta.counts);
-    if (err == OK && is_to_log(scribe, record)) {
-        lines_event(&scribe->lines, seq_of(&record->at), story, event, was_open);
-    }
-    return err;
-}
-
-static enum err take_attempt(struct scribe *scribe, const struct spool_record *record)
-{
-    struct spool_attempt attempt;
-    enum err err = spool_attempt_decode(record->payload, scribe->rcpt, &attempt);
-    if (err != OK) {
-        return err;
-    }
-    struct row_event event = {
-        .kind = ROW_ATTEMPTED, .at = attempt.at, .attempt_no = attempt.attempt_no
-    };
-    return take_event(scribe, record, attempt.msg_id, attempt.rcpt_count, &event);
-}
-
-static enum err take_outcome(struct scribe *scribe, const struct spool_record *record)
-{
-    struct row_event event = { .kind = ROW_OUTCOME };
-    enum err err = spool_outcome_decode(record->payload, scribe->rcpt, &event.outcome);
-    if (err != OK) {
-        return err;
-    }
-    event.at = event.outcome.at;
-    event.attempt_no = event.outcome.attempt_no;
-    return take_event(scribe, record, event.outcome.msg_id, event.outcome.rcpt_count, &event);
-}
-
-static enum err take_ctl(struct scribe *scribe, const struct spool_record *record)
-{
-    struct spool_ctl ctl;
-    enum err err = spool_ctl_decode(record->payload, scribe->rcpt, &ctl);
-    if (err != OK) {
-        return err;
-    }
-    struct row_event event = { .kind = ROW_CTL,
-        .at = ctl.at,
-        .action = ctl.action,
-        .author = ctl.author,
-        .reason = ctl.reason };
-    return take_event(scribe, record, ctl.msg_id, ctl.rcpt_count, &event);
-}
-
-/* The report was accepted in the same batch: its time and name are found there. */
-static enum err take_dsn(struct scribe *scribe, const struct spool_record *record)
-{
-    struct spool_dsn_link link;
-    struct story *report;
-    struct row_head head;
-    uint64_t dsn_msg_id;
-    char id[sizeof head.ulid.byte];
-    enum err err = spool_dsn_decode(record->payload, scribe->rcpt, &link, &dsn_msg_id);
-    if (err != OK) {
-        return err;
-    }
-    struct row_event event = { .kind = ROW_NOTIFIED };
-    err = find_story(scribe, dsn_msg_id, &report);
-    if (err == OK) {
-        story_head(report, &head);
-        memcpy(id, head.ulid.byte, sizeof id);
-        event.at = head.accepted_at;
-        event.dsn_id = str_of(id, sizeof id);
-    } else if (err != E_NOT_FOUND) {
-        return err;
-    }
-    return take_event(scribe, record, link.msg_id, link.rcpt_count, &event);
-}
-
-static enum err take_refused(struct scribe *scribe, const struct spool_record *record)
-{
-    struct spool_refusal refusal;
-    struct day *day;
-    if (spool_refusal_decode(record->payload, &refusal) != OK) {
-        return E_SYNTAX;
-    }
-    enum err err = days_for(&scribe->days, refusal.at, &day, &scribe->why);
-    if (err != OK || position_is_before(&record->at, &day->meta.upto)) {
-        return err;
-    }
-    day->is_dirty = true;
-    if (day->meta.counts.refused++ < DAYS_REFUSED_MAX) {
-        buf_add_str32(&day->refused, record->payload);
-        err = buf_err(&day->refused);
-    }
-    if (err == OK && is_to_log(scribe, record)) {
-        lines_refused(&scribe->lines, seq_of(&record->at), &refusal);
-    }
-    return err;
-}
-
-static enum err take_record(struct scribe *scribe, const struct spool_record *record)
-{
-    switch (record->type) {
-    case SPOOL_ACCEPT:
-        return take_accept(scribe, record);
-    case SPOOL_ATTEMPT:
-        return take_attempt(scribe, record);
-    case SPOOL_OUTCOME:
-        return take_outcome(scribe, record);
-    case SPOOL_CTL:
-        return take_ctl(scribe, record);
-    case SPOOL_DSN:
-        return take_dsn(scribe, record);
-    case SPOOL_REFUSED:
-        return take_refused(scribe, record);
-    case SPOOL_BODY:
-    case SPOOL_SUPPRESS:
-    case SPOOL_MOVE:
-    case SPOOL_MARK:
-    case SPOOL_SEAL:
-        break;
-    }
-    return OK; /* also what a later version writes */
-}
-
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 static void advance(struct scribe *scribe, const struct spool_position *next, struct mono now)
 {
@@ -438,7 +191,7 @@ static enum err read_one(struct scribe *scribe, struct mono now)
     if (err != OK) {
         return err;
     }
-    err = take_record(scribe, &record);
+    err = scribe_take(scribe, &record);
     if (err == E_SYNTAX) {
         log_error(scribe->log, "history",
                 "record %u of batch %llu cannot be read: its event is missing",
@@ -476,8 +229,7 @@ static enum err read_some(struct scribe *scribe, struct mono now)
     return err;
 }
 
-/* ---- committing -------------------------------------------------------------------------------
- */
+/* ---- committing ----------------------------------------------------------------------------- */
 
 static enum err commit(struct scribe *scribe, struct mono now)
 {
@@ -495,7 +247,9 @@ static enum err commit(struct scribe *scribe, struct mono now)
     }
     map_done(&scribe->open);
     scribe->has_work = false;
-    scribe->committed = (struct start){ scribe->days.epoch, scribe->at, scribe->whole_batch };
+    scribe->committed = (struct start){
+        .epoch = scribe->days.epoch, .at = scribe->at, .whole_batch = scribe->whole_batch
+    };
     if (scribe->first_commit_at.ms == 0) {
         scribe->first_commit_at = now;
     }
@@ -520,6 +274,13 @@ static void tell_consumed(struct scribe *scribe)
     }
 }
 
+static enum err store_start(struct scribe *scribe, struct start *start)
+{
+    start->wall = clock_wall(scribe->clock);
+    start->age_now = scribe->age_now;
+    return start_store(scribe->disk, start, &scribe->why);
+}
+
 /* Everything committed durable, then the position, then the journal may be used again. */
 static enum err checkpoint(struct scribe *scribe, struct mono now)
 {
@@ -530,7 +291,7 @@ static enum err checkpoint(struct scribe *scribe, struct mono now)
         return OK;
     }
     if (err == OK) {
-        err = start_store(scribe->disk, &scribe->committed, &scribe->why);
+        err = store_start(scribe, &scribe->committed);
     }
     if (err != OK) {
         return err;
@@ -541,8 +302,7 @@ static enum err checkpoint(struct scribe *scribe, struct mono now)
     return OK;
 }
 
-/* ---- another spool ----------------------------------------------------------------------------
- */
+/* ---- another spool -------------------------------------------------------------------------- */
 
 /* A journal that was read has the last batch that was read, or newer ones. Neither: it is another,
  * whose numbers begin anew. */
@@ -574,8 +334,7 @@ static enum err look_at_spool(struct scribe *scribe)
     return err;
 }
 
-/* ---- the turn ---------------------------------------------------------------------------------
- */
+/* ---- the turn ------------------------------------------------------------------------------- */
 
 /* Nothing of what is not durable is trusted; the journal has it. */
 static void start_over(struct scribe *scribe, enum err err, struct mono now)
@@ -623,29 +382,20 @@ static enum err work(struct scribe *scribe, struct mono now)
     return err;
 }
 
-/* Has the wall clock kept pace long enough to judge ages by it? A clock that steps by a year, or is
- * wrong since the start, must not take all stories at once. */
-static bool is_clock_steady(struct scribe *scribe, struct mono now)
-{
-    int64_t offset_ms = clock_wall(scribe->clock).ms - now.ms;
-    int64_t moved_ms = offset_ms - scribe->wall_offset_ms;
-    if (scribe->steady_since.ms == 0 || moved_ms > CLOCK_STEP_MS || moved_ms < -CLOCK_STEP_MS) {
-        scribe->steady_since = now;
-    }
-    scribe->wall_offset_ms = offset_ms;
-    return now.ms - scribe->steady_since.ms >= CLOCK_STEADY_MS;
-}
-
 static void retire(struct scribe *scribe, struct mono now)
 {
-    if (mono_is_due(scribe->retire_at, now)) {
-        uint32_t days_max = is_clock_steady(scribe, now) ? scribe->conf.days : UINT32_MAX;
+    if (scribe->retire_at.ms != 0 && !mono_is_due(scribe->retire_at, now)) {
+        return;
+    }
+    age_tick(scribe, now);
+    if (scribe->retire_at.ms != 0) {
         (void)days_retire(
-                &scribe->days, clock_wall(scribe->clock), days_max, scribe->conf.bytes_max);
+                &scribe->days, scribe->age_now, scribe->conf.days, scribe->conf.bytes_max);
+        if (store_start(scribe, &scribe->durable) != OK) { /* so that an idle node's time counts */
+            log_warn(scribe->log, "history", "%s", scribe->why.text);
+        }
     }
-    if (scribe->retire_at.ms == 0 || mono_is_due(scribe->retire_at, now)) {
-        scribe->retire_at = mono_after(now, RETIRE_PERIOD_MS);
-    }
+    scribe->retire_at = mono_after(now, RETIRE_PERIOD_MS);
 }
 
 static struct mono next_deadline(const struct scribe *scribe, struct mono now)

@@ -9,7 +9,7 @@
 
 #include "core/crc32c.h"
 
-enum { START_BYTES = 64, START_SLOT_BYTES = 4096 };
+enum { START_BYTES = 128, START_SLOT_BYTES = 4096 };
 static const uint64_t start_magic = 0x3174726174536f48; /* "HoStart1" */
 static const char start_name[] = "scribe.start";
 
@@ -24,6 +24,8 @@ static bool decode(const char *bytes, uint64_t *ret_turn, struct start *ret_star
     ret_start->at.offset = cur_u64(&cur);
     ret_start->whole_batch = cur_u64(&cur);
     ret_start->epoch = cur_u64(&cur);
+    ret_start->wall.ms = (int64_t)cur_u64(&cur);
+    ret_start->age_now.ms = (int64_t)cur_u64(&cur);
     return magic == start_magic &&
            get_u32(bytes + START_BYTES - 4) == crc32c(0, str_of(bytes, START_BYTES - 4));
 }
@@ -39,6 +41,8 @@ static void encode(char bytes[START_BYTES], uint64_t turn, const struct start *s
     put_u64(bytes + 32, start->at.offset);
     put_u64(bytes + 40, start->whole_batch);
     put_u64(bytes + 48, start->epoch);
+    put_u64(bytes + 56, (uint64_t)start->wall.ms);
+    put_u64(bytes + 64, (uint64_t)start->age_now.ms);
     put_u32(bytes + START_BYTES - 4, crc32c(0, str_of(bytes, START_BYTES - 4)));
 }
 

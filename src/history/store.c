@@ -284,15 +284,15 @@ enum err store_put(
     return rc == SQLITE_DONE ? OK : failed(store, "write", rc, why);
 }
 
-static enum err fetch(struct store *store, enum store_table table, enum statement which, int64_t id,
-        int64_t *ret_id, struct str *ret_bytes, struct why *why)
+static enum err fetch(struct store *store, enum store_table table, enum statement which,
+        int64_t *id, struct str *ret_bytes, struct why *why)
 {
     sqlite3_stmt *statement;
     enum err err = statement_for(store, table, which, &statement, why);
     if (err != OK) {
         return err;
     }
-    sqlite3_bind_int64(statement, 1, id);
+    sqlite3_bind_int64(statement, 1, *id);
     int rc = sqlite3_step(statement);
     if (rc != SQLITE_ROW) {
         sqlite3_reset(statement);
@@ -303,9 +303,7 @@ static enum err fetch(struct store *store, enum store_table table, enum statemen
     if (bytes == NULL && len > 0) {
         return failed(store, "read", SQLITE_NOMEM, why);
     }
-    if (ret_id != NULL) {
-        *ret_id = sqlite3_column_int64(statement, 0);
-    }
+    *id = sqlite3_column_int64(statement, 0);
     *ret_bytes = str_of(bytes, (size_t)len);
     return OK;
 }
@@ -313,13 +311,13 @@ static enum err fetch(struct store *store, enum store_table table, enum statemen
 enum err store_get(struct store *store, enum store_table table, int64_t id, struct str *ret_bytes,
         struct why *why)
 {
-    return fetch(store, table, GET, id, NULL, ret_bytes, why);
+    return fetch(store, table, GET, &id, ret_bytes, why);
 }
 
-enum err store_seek(struct store *store, enum store_table table, bool is_up, int64_t id,
-        int64_t *ret_id, struct str *ret_bytes, struct why *why)
+enum err store_seek(struct store *store, enum store_table table, bool is_up, int64_t *id,
+        struct str *ret_bytes, struct why *why)
 {
-    return fetch(store, table, is_up ? SEEK_UP : SEEK_DOWN, id, ret_id, ret_bytes, why);
+    return fetch(store, table, is_up ? SEEK_UP : SEEK_DOWN, id, ret_bytes, why);
 }
 
 enum err store_delete_range(

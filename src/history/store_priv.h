@@ -42,9 +42,9 @@ MUST_USE enum err store_put(struct store *store, enum store_table table, int64_t
 /* Bytes are valid until the next call on this store and table. E_NOT_FOUND. */
 MUST_USE enum err store_get(struct store *store, enum store_table table, int64_t id,
         struct str *ret_bytes, struct why *why);
-/* The row with the greatest id ≤ this; is_up: the least id ≥ this. */
-MUST_USE enum err store_seek(struct store *store, enum store_table table, bool is_up, int64_t id,
-        int64_t *ret_id, struct str *ret_bytes, struct why *why);
+/* The row with the greatest id ≤ *id, or with is_up the least ≥ *id, which then is in *id. */
+MUST_USE enum err store_seek(struct store *store, enum store_table table, bool is_up, int64_t *id,
+        struct str *ret_bytes, struct why *why);
 MUST_USE enum err store_delete_range(
         struct store *store, enum store_table table, int64_t first, int64_t last, struct why *why);
 

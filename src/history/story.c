@@ -23,8 +23,7 @@ const char *story_state_word(enum story_state state)
     return state_words[state];
 }
 
-/* ---- states -----------------------------------------------------------------------------------
- */
+/* ---- states --------------------------------------------------------------------------------- */
 
 static bool can_be_tried(enum story_state state)
 {
@@ -102,8 +101,7 @@ bool story_rcpt_move(struct story_rcpt *rcpt, const struct row_event *event)
     return from != (enum story_state)rcpt->state;
 }
 
-/* ---- a story ----------------------------------------------------------------------------------
- */
+/* ---- a story -------------------------------------------------------------------------------- */
 
 static struct story *story_make(uint64_t msg_id, uint32_t rcpt_count)
 {
@@ -214,8 +212,7 @@ void story_head(const struct story *story, struct row_head *ret_head)
     ASSERT(err == OK); /* it was written or checked by this process */
 }
 
-/* ---- leaving out ------------------------------------------------------------------------------
- */
+/* ---- leaving out ---------------------------------------------------------------------------- */
 
 struct thinning {
     uint32_t *last_attempt; /* by recipient */

@@ -88,8 +88,7 @@ static bool concerns(const struct row_event *event, uint16_t number)
            bsearch(&number, event->rcpt, event->rcpt_count, sizeof number, number_order) != NULL;
 }
 
-/* ---- events -----------------------------------------------------------------------------------
- */
+/* ---- events --------------------------------------------------------------------------------- */
 
 static void open_event(struct teller *teller, const char *name, struct wall at)
 {
@@ -285,8 +284,7 @@ static void tell_rcpt(struct tale *tale, uint32_t number, struct str address)
     json_close(json, '}');
 }
 
-/* ---- the message ------------------------------------------------------------------------------
- */
+/* ---- the message ---------------------------------------------------------------------------- */
 
 static void tell_head(struct tale *tale, uint64_t msg_id)
 {

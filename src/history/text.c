@@ -84,8 +84,7 @@ static void add_word(struct text *text, struct str word)
     colour(text, "0");
 }
 
-/* ---- events -----------------------------------------------------------------------------------
- */
+/* ---- events --------------------------------------------------------------------------------- */
 
 /* "+0.012 s", "+4:05 min", "+3:20:00 h", "+2 d 03:20" right-aligned */
 static void add_offset(struct text *text, const json_t *event)
@@ -216,8 +215,7 @@ static void add_event(struct text *text, const json_t *event)
     buf_add_char(text->out, '\n');
 }
 
-/* ---- the message ------------------------------------------------------------------------------
- */
+/* ---- the message ---------------------------------------------------------------------------- */
 
 static void add_line(struct text *text, const char *label, struct str value)
 {

@@ -9,24 +9,16 @@
 #include "history/vfs_priv.h"
 
 #include "core/str.h"
+#include "history/shm_priv.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
 #include <sqlite3.h>
 
-enum { SHM_LOCKS = SQLITE_SHM_NLOCK, SHM_REGION_COUNT_MAX = 4096, VFS_SECTOR_BYTES = 512 };
+enum { VFS_SECTOR_BYTES = 512 };
+static_assert(SHM_LOCK_COUNT == SQLITE_SHM_NLOCK, "the locks that SQLite uses");
 
-/* The wal-index of one database: shared by its connections, freed with the last. */
-struct shm {
-    struct shm *next;
-    char name[VFS_NAME_BYTES_MAX];
-    uint32_t users;
-    void **region;
-    uint32_t region_count;
-    uint32_t shared[SHM_LOCKS];
-    bool is_exclusive[SHM_LOCKS];
-};
 struct lost_wal {
     struct lost_wal *next;
     char name[VFS_NAME_BYTES_MAX];
@@ -49,7 +41,7 @@ struct vfs_file {
     struct vfs *vfs;
     struct disk_file *file; /* NULL: a reader's WAL that does not exist (yet) */
     struct shm *shm;
-    uint32_t shared_mask, exclusive_mask;
+    struct shm_held held;
     bool is_writer, is_sync_failed;
     char name[VFS_NAME_BYTES_MAX];
 };
@@ -70,8 +62,7 @@ static bool is_wal_name(const char *name)
     return s.len > 4 && str_eq(str_from(s, s.len - 4), STR("-wal"));
 }
 
-/* ---- files ------------------------------------------------------------------------------------
- */
+/* ---- files ---------------------------------------------------------------------------------- */
 
 static int vfs_close(sqlite3_file *base)
 {
@@ -249,157 +240,43 @@ static int vfs_characteristics(sqlite3_file *base)
 /* ---- the wal-index ----------------------------------------------------------------------------
  */
 
-static struct shm *shm_find(struct vfs *vfs, const char *name)
-{
-    for (struct shm *shm = vfs->shm; shm != NULL; shm = shm->next) {
-        if (strcmp(shm->name, name) == 0) {
-            return shm;
-        }
-    }
-    return NULL;
-}
-
-static struct shm *shm_take(struct vfs *vfs, const char *name)
-{
-    struct shm *shm = shm_find(vfs, name);
-    if (shm == NULL) {
-        shm = mem_new(sizeof *shm);
-        if (shm == NULL) {
-            return NULL;
-        }
-        fmt(shm->name, sizeof shm->name, "%s", name);
-        shm->next = vfs->shm;
-        vfs->shm = shm;
-    }
-    shm->users++;
-    return shm;
-}
-
-static void shm_give(struct vfs *vfs, struct shm *shm)
-{
-    ASSERT(shm->users > 0);
-    if (--shm->users > 0) {
-        return;
-    }
-    struct shm **link = &vfs->shm;
-    while (*link != shm) {
-        link = &(*link)->next;
-    }
-    *link = shm->next;
-    for (uint32_t i = 0; i < shm->region_count; i++) {
-        mem_free(shm->region[i]);
-    }
-    mem_free(shm->region);
-    mem_free(shm);
-}
-
-static int shm_grow(struct shm *shm, uint32_t count, size_t region_bytes)
-{
-    if (count > SHM_REGION_COUNT_MAX) {
-        return SQLITE_FULL;
-    }
-    void **region = mem_grow(shm->region, count * sizeof *region);
-    if (region == NULL) {
-        return SQLITE_IOERR_NOMEM;
-    }
-    shm->region = region;
-    while (shm->region_count < count) {
-        shm->region[shm->region_count] = mem_new(region_bytes);
-        if (shm->region[shm->region_count] == NULL) {
-            return SQLITE_IOERR_NOMEM;
-        }
-        shm->region_count++;
-    }
-    return SQLITE_OK;
-}
-
 static int vfs_shm_map(sqlite3_file *base, int index, int size, int extend, void volatile **ret_at)
 {
     struct vfs_file *file = file_of(base);
     struct vfs *vfs = file->vfs;
-    int rc = SQLITE_OK;
-    *ret_at = NULL;
+    void *at = NULL;
+    enum err err = OK;
     pthread_mutex_lock(&vfs->lock);
     if (file->shm == NULL) {
-        file->shm = shm_take(vfs, file->name);
-        rc = file->shm ? SQLITE_OK : SQLITE_IOERR_NOMEM;
+        file->shm = shm_take(&vfs->shm, file->name);
     }
-    if (rc == SQLITE_OK && (uint32_t)index >= file->shm->region_count && extend) {
-        rc = shm_grow(file->shm, (uint32_t)index + 1, (size_t)size);
-    }
-    if (rc == SQLITE_OK && (uint32_t)index < file->shm->region_count) {
-        *ret_at = file->shm->region[index];
-    }
+    err = file->shm ? shm_map(file->shm, (uint32_t)index, (size_t)size, extend != 0, &at) : E_NOMEM;
     pthread_mutex_unlock(&vfs->lock);
-    return rc;
-}
-
-static uint32_t lock_mask(int first, int count)
-{
-    ASSERT(first >= 0 && count >= 1 && first + count <= SHM_LOCKS);
-    return ((1U << count) - 1U) << first;
-}
-
-static void shm_unlock(struct vfs_file *file, uint32_t mask)
-{
-    for (uint32_t i = 0; i < SHM_LOCKS; i++) {
-        uint32_t bit = 1U << i & mask;
-        if (bit & file->exclusive_mask) {
-            file->shm->is_exclusive[i] = false;
-        } else if (bit & file->shared_mask) {
-            ASSERT(file->shm->shared[i] > 0);
-            file->shm->shared[i]--;
-        }
-    }
-    file->exclusive_mask &= ~mask;
-    file->shared_mask &= ~mask;
-}
-
-static int shm_lock(struct vfs_file *file, uint32_t mask, bool is_exclusive)
-{
-    struct shm *shm = file->shm;
-    for (uint32_t i = 0; i < SHM_LOCKS; i++) {
-        uint32_t bit = 1U << i & mask;
-        uint32_t own_shared = bit & file->shared_mask ? 1 : 0;
-        bool is_own = (bit & file->exclusive_mask) != 0;
-        if (bit && ((shm->is_exclusive[i] && !is_own) ||
-                           (is_exclusive && shm->shared[i] > own_shared))) {
-            return SQLITE_BUSY;
-        }
-    }
-    for (uint32_t i = 0; i < SHM_LOCKS; i++) {
-        uint32_t bit = 1U << i & mask;
-        if (bit && is_exclusive) {
-            shm->is_exclusive[i] = true;
-        } else if (bit && !(bit & file->shared_mask)) {
-            shm->shared[i]++;
-        }
-    }
-    file->exclusive_mask |= is_exclusive ? mask : 0;
-    file->shared_mask |= is_exclusive ? 0 : mask;
-    return SQLITE_OK;
+    *ret_at = at;
+    return err == OK ? SQLITE_OK : SQLITE_IOERR_NOMEM;
 }
 
 static int vfs_shm_lock(sqlite3_file *base, int first, int count, int flags)
 {
     struct vfs_file *file = file_of(base);
-    uint32_t mask = lock_mask(first, count);
-    int rc = SQLITE_OK;
+    ASSERT(first >= 0 && count >= 1 && first + count <= SHM_LOCK_COUNT && file->shm != NULL);
+    uint32_t mask = ((1U << count) - 1U) << first;
+    bool is_free = true;
     pthread_mutex_lock(&file->vfs->lock);
     if (flags & SQLITE_SHM_UNLOCK) {
-        shm_unlock(file, mask);
+        shm_unlock(file->shm, &file->held, mask);
     } else {
-        rc = shm_lock(file, mask, (flags & SQLITE_SHM_EXCLUSIVE) != 0);
+        is_free = shm_lock(file->shm, &file->held, mask, (flags & SQLITE_SHM_EXCLUSIVE) != 0);
     }
     pthread_mutex_unlock(&file->vfs->lock);
-    return rc;
+    return is_free ? SQLITE_OK : SQLITE_BUSY;
 }
 
 static void vfs_shm_barrier(sqlite3_file *base)
 {
     struct vfs_file *file = file_of(base);
     atomic_thread_fence(memory_order_seq_cst);
-    pthread_mutex_lock(&file->vfs->lock);
+    pthread_mutex_lock(&file->vfs->lock); /* as SQLite's own VFS does it */
     pthread_mutex_unlock(&file->vfs->lock);
 }
 
@@ -409,8 +286,8 @@ static int vfs_shm_unmap(sqlite3_file *base, int is_deleting)
     (void)is_deleting; /* goes with its last user */
     pthread_mutex_lock(&file->vfs->lock);
     if (file->shm != NULL) {
-        shm_unlock(file, file->shared_mask | file->exclusive_mask);
-        shm_give(file->vfs, file->shm);
+        shm_unlock(file->shm, &file->held, UINT32_MAX);
+        shm_give(&file->vfs->shm, file->shm);
         file->shm = NULL;
     }
     pthread_mutex_unlock(&file->vfs->lock);
@@ -437,8 +314,7 @@ static const sqlite3_io_methods methods = {
     .xShmUnmap = vfs_shm_unmap,
 };
 
-/* ---- names ------------------------------------------------------------------------------------
- */
+/* ---- names ---------------------------------------------------------------------------------- */
 
 static struct vfs *vfs_of(sqlite3_vfs *base)
 {
@@ -563,8 +439,7 @@ static sqlite3_vfs ops_for(struct vfs *vfs, const char *name)
     };
 }
 
-/* ---- the list ---------------------------------------------------------------------------------
- */
+/* ---- the list ------------------------------------------------------------------------------- */
 
 static void vfs_free(struct vfs *vfs)
 {

@@ -210,7 +210,6 @@ void control_take_figures(struct control *control, struct letter *letter)
 {
     if (letter->kind == CONTROL_FIGURES) {
         control->spool_stats = CONTAINER_OF(letter, struct keeper_stats_ask, letter)->stats;
-        control->has_spool_stats = true;
     } else {
         control->queue_stats = CONTAINER_OF(letter, struct queue_ask, letter)->stats;
         control->has_queue_stats = true;

@@ -140,7 +140,8 @@ static json_t *spool_json(const struct spool_stats *stats)
 static void stats_then(struct control *control, struct letter *letter)
 {
     control_take_figures(control, letter);
-    if (!control->has_spool_stats || !control->has_queue_stats) {
+    if (!control->has_queue_stats) { /* one after the other: the keeper is at rest again by then */
+        control_ask_scheduler_figures(control);
         return;
     }
     char started[TIME_TEXT_CAP];
@@ -156,7 +157,6 @@ static void stats_then(struct control *control, struct letter *letter)
 void control_stats(struct control *control)
 {
     control->then = stats_then;
-    control_ask_scheduler_figures(control);
     control_ask_keeper_figures(control);
 }
 

@@ -47,7 +47,7 @@ struct control {
     uint32_t find_count; /* of CONTROL_FOUND tries */
     struct spool_stats spool_stats;
     struct queue_stats queue_stats;
-    bool has_spool_stats, has_queue_stats;
+    bool has_queue_stats;
     struct audit *audit; /* in arena */
 };
 

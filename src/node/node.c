@@ -317,6 +317,13 @@ static enum err open_parts(struct node *node, struct why *why)
     return err;
 }
 
+/* One message of any size that is let in must find room. */
+static uint64_t large_bytes_max(const struct config *config)
+{
+    uint64_t message_bytes = config->message_bytes_max + config->message_bytes_max / 64 + (1 << 20);
+    return config->memory_bytes_max > message_bytes ? config->memory_bytes_max : message_bytes;
+}
+
 enum err node_open(const struct node_edge *edge, struct config *config, const struct log *log,
         struct node **ret_node, struct why *why)
 {
@@ -332,6 +339,7 @@ enum err node_open(const struct node_edge *edge, struct config *config, const st
     node->config = config_take(config);
     node->start_config = config_take(config);
     node->budget.max_bytes = config->memory_bytes_max;
+    node->large.max_bytes = large_bytes_max(config);
     node->started_at = clock_wall(edge->clock);
     pthread_mutex_init(&node->config_lock, NULL);
     mailbox_init(&node->orphans, UINT32_MAX, NULL, NULL);

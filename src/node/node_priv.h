@@ -65,6 +65,8 @@ struct node {
     uint32_t unasked[NODE_UNASKED_COUNT_MAX]; /* the scheduler's own */
     uint32_t unasked_count;
     struct blob_budget budget;
+    struct blob_budget
+            large; /* of contents over SPOOL_INLINE_BYTES_MAX that are read back to be sent */
     struct submit_shared *shared;
     struct tls_context *client_tls;
     struct spool *spool;

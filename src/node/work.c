@@ -90,6 +90,34 @@ static enum err sign(struct queue_prepare *job)
     return err;
 }
 
+/* What a content that is read back counts against. Large ones have a budget of their own: they stay
+ * in memory as long as a slow receiver likes, and must not take it from clients and small mail.
+ * E_NOMEM: not now. */
+static enum err budget_for(
+        struct node *node, const struct queue_prepare *job, struct blob_budget **ret_budget)
+{
+    struct blob_budget *large = &node->large;
+    *ret_budget = &node->budget;
+    if (job->content_bytes <= SPOOL_INLINE_BYTES_MAX) {
+        return OK;
+    }
+    uint64_t used = atomic_load_explicit(&large->used_bytes, memory_order_relaxed);
+    bool is_over = job->content_bytes > large->max_bytes; /* let in when the limits were wider */
+    *ret_budget = is_over ? NULL : large;
+    return used > 0 && used + job->content_bytes > large->max_bytes ? E_NOMEM : OK;
+}
+
+static enum err read_back(struct node *node, struct queue_prepare *job)
+{
+    struct blob_budget *budget;
+    enum err err = budget_for(node, job, &budget);
+    if (err == OK) {
+        err = spool_view_message(node->view, &job->where, job->msg_id, budget, &job->envelope,
+                &job->content, &job->why);
+    }
+    return err;
+}
+
 static void prepare(struct node *node, struct queue_prepare *job)
 {
     job->err = OK;
@@ -97,8 +125,7 @@ static void prepare(struct node *node, struct queue_prepare *job)
         blob_give(job->envelope);
         blob_give(job->content);
         job->envelope = job->content = NULL;
-        job->err = spool_view_message(node->view, &job->where, job->msg_id, &node->budget,
-                &job->envelope, &job->content, &job->why);
+        job->err = read_back(node, job);
     }
     if (job->err == OK && job->wants_signature) {
         job->err = sign(job);

@@ -120,6 +120,7 @@ struct queue_prepare {
     struct spool_where where;
     struct config *config;           /* counted */
     struct blob *envelope, *content; /* what is in memory already, or NULL: read it */
+    uint64_t content_bytes;
     bool wants_signature;
     /* answer, as QUEUE_PREPARED: */
     enum err err; /* E_CORRUPT: moved or damaged; E_NOT_FOUND: key gone (defer, alert) */

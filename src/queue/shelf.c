@@ -144,6 +144,7 @@ enum err shelf_ask(struct queue *q, uint32_t msg)
     prepare->config = config_take(q->config);
     prepare->envelope = blob_take(shelf->envelope);
     prepare->content = blob_take(shelf->content);
+    prepare->content_bytes = m->content_bytes;
     prepare->wants_signature = (m->flags & MSG_SIGN) != 0;
     shelf->state = SHELF_ASKED;
     q->prepare_count++;

@@ -50,7 +50,9 @@ static void damage(struct recovery *rec, uint32_t slot, const char *what, uint64
 {
     struct spool *spool = rec->spool;
     spool->damaged_ranges++;
-    spool->slot[slot].is_damaged = true;
+    if (slot < spool->slot_count) {
+        spool->slot[slot].is_damaged = true;
+    }
     log_error(spool->log, "spool", "damage in slot %u, bytes %llu to %llu: %s; the slot is kept, see "
             "'outpost spool check'", slot, (unsigned long long)from, (unsigned long long)to, what);
 }

@@ -104,12 +104,13 @@ static enum err zeros_write(struct spool *spool, struct disk_file *file, uint64_
     return OK;
 }
 
-/* Zeros and name become durable; only then the slot may be used. */
-static enum err slot_finish(struct spool *spool, struct disk_file *file)
+/* Zeros and, with the last of them, the name become durable; only then the slot may be used. Each
+ * step is synced, so that no commit waits for a whole slot's worth of pages. */
+static enum err slot_settle(struct spool *spool, struct disk_file *file, bool is_last)
 {
     struct why why = { 0 };
     enum err err = spool->disk->ops->sync(file, &why);
-    if (err == OK) {
+    if (err == OK && is_last) {
         err = spool->disk->ops->sync_dir(spool->disk, &why);
     }
     if (err != OK) {
@@ -144,10 +145,7 @@ static enum err slot_zero_step(struct spool *spool, uint32_t slot, uint64_t step
     }
     if (err == OK) {
         s->zeroed_bytes += len;
-        if (s->zeroed_bytes == goal) {
-            err = slot_finish(spool, file);
-            slot_close(spool, slot);
-        }
+        err = slot_settle(spool, file, s->zeroed_bytes == goal);
     }
     if (err != OK) {
         slot_abandon(spool, slot);
@@ -155,6 +153,7 @@ static enum err slot_zero_step(struct spool *spool, uint32_t slot, uint64_t step
         return err;
     }
     if (s->zeroed_bytes == goal) {
+        slot_close(spool, slot);
         slot_set_state(spool, slot, SLOT_FREE);
         spool->is_full = false;
     }

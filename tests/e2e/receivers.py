@@ -37,6 +37,13 @@ def maildir(path):
     return [re.sub(rb"\r?\n", b"\r\n", file.read_bytes()) for file in sorted(pathlib.Path(path).glob("**/new/*"))]
 
 
+def open_way_to(path):
+    """Lets the receivers' users into a folder below pytest's, which is private."""
+    for folder in [path] + list(path.parents)[:3]:
+        if folder.stat().st_mode & 0o055 != 0o055:
+            folder.chmod(folder.stat().st_mode | 0o055)
+
+
 class Postfix:
     """Takes all of postfix.example; defer@ gets 451 and bad@ 550."""
 
@@ -47,8 +54,7 @@ class Postfix:
         for folder in (etc, self.path / "queue", self.path / "data", self.mail):
             folder.mkdir(parents=True)
             folder.chmod(0o755)
-        for folder in [self.path] + list(self.path.parents)[:3]:
-            folder.chmod(folder.stat().st_mode | 0o055)
+        open_way_to(self.path)
         (etc / "main.cf").write_text(self._main(tls_files))
         (etc / "master.cf").write_text(MASTER.format(ip=frame.POSTFIX_IP))
         subprocess.run(["chown", "games", self.path / "data"], check=True)
@@ -120,8 +126,7 @@ class Exim:
         for name in ("spool", "log", "mail"):
             (self.path / name).mkdir(parents=True)
             (self.path / name).chmod(0o777)
-        for folder in [self.path] + list(self.path.parents)[:3]:
-            folder.chmod(folder.stat().st_mode | 0o055)
+        open_way_to(self.path)
         pair = self.path / "pair.pem"
         pair.write_bytes(pathlib.Path(cert).read_bytes() + pathlib.Path(key).read_bytes())
         pair.chmod(0o644)

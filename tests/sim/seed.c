@@ -32,7 +32,7 @@ static const char config_text[] =
         "data-dir = \"/simulated\"\n"
         "control = \"/simulated/control.sock\"\n"
         "ca-file = \"tests/data/tls/ca.pem\"\n" /* the system's store takes long to read at each start */
-        "slot-bytes = \"1M\"\n"
+        "slot-bytes = \"2M\"\n"
         "listen \"in\" { address = { \"10.0.0.1:2525\" } networks = { \"10.0.0.0/8\" } }\n";
 
 struct run {

@@ -60,7 +60,7 @@ TEST(every_setting_reaches_its_field)
     CHECK_STR(config->log_to, STR("tests/data/config/good/log/mail.log"));
     CHECK(!config->is_log_postfix && config->is_log_json);
     CHECK_U64(config->sandbox_catcher.port, 2526);
-    CHECK_U64(config->slot_bytes, 1536 << 10);
+    CHECK_U64(config->slot_bytes, 3072 << 10);
     CHECK_U64(config->connection_idle_ms, 250);
     CHECK(config->outbound_tls == CONFIG_DEST_TLS_REQUIRED);
     const struct config_stream *news = config_stream(config, STR("news"));

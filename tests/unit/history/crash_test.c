@@ -140,7 +140,7 @@ TEST(what_was_told_as_consumed_survives_a_power_cut_that_loses_the_rest)
     }
 }
 
-/* ---- calls that fail ---- */
+/* ---- calls that fail ------------------------------------------------------------------------ */
 
 static void run_with_failure(
         enum sim_disk_call call, uint64_t nth, enum err err, uint64_t *ret_failed)

@@ -175,8 +175,7 @@ void fixture_pass(struct fixture *f, int64_t ms)
     f->clock.wall_ms += ms;
 }
 
-/* ---- records ----------------------------------------------------------------------------------
- */
+/* ---- records -------------------------------------------------------------------------------- */
 
 static struct blob *blob_of(struct str bytes)
 {
@@ -382,8 +381,7 @@ void fixture_settle(struct fixture *f)
     test_fail(__FILE__, __LINE__, "the scribe does not come to an end: %s", f->last_error);
 }
 
-/* ---- looking ----------------------------------------------------------------------------------
- */
+/* ---- looking -------------------------------------------------------------------------------- */
 
 json_t *fixture_find_all(
         struct fixture *f, enum history_key by, const char *value, uint32_t count_max)

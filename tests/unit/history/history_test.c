@@ -49,8 +49,7 @@ static bool is_possible_duplicate(struct fixture *f, uint32_t number)
     return is_so;
 }
 
-/* ---- stories ----------------------------------------------------------------------------------
- */
+/* ---- stories -------------------------------------------------------------------------------- */
 
 TEST(a_delivered_message_has_its_story)
 {
@@ -332,8 +331,7 @@ TEST(ten_thousand_recipients_are_kept_and_one_is_shown_to_who_asks_for_it)
     fixture_done(&f);
 }
 
-/* ---- finding ----------------------------------------------------------------------------------
- */
+/* ---- finding -------------------------------------------------------------------------------- */
 
 TEST(a_message_is_found_by_tag_recipient_and_message_id)
 {
@@ -424,8 +422,7 @@ TEST(refusals_are_told_newest_first_and_bounded_a_day)
     fixture_done(&f);
 }
 
-/* ---- files ------------------------------------------------------------------------------------
- */
+/* ---- files ---------------------------------------------------------------------------------- */
 
 TEST(a_message_stays_in_the_file_of_the_day_it_was_accepted)
 {
@@ -487,11 +484,11 @@ TEST(old_files_are_retired_one_at_a_time_and_the_youngest_never)
     CHECK(sim_disk_has(f.history_sim, "history-2026-11-28.db"));
     CHECK(fixture_find_number(&f, 0) == NULL);
     CHECK_STORY(&f, 5, 0, "queued", "accepted");
-    fixture_pass(&f, 100LL * DAY_MS); /* one file per ten minutes at most */
+    fixture_pass(&f, 100LL * DAY_MS); /* one file an hour at most */
     fixture_settle(&f);
     CHECK(sim_disk_has(f.history_sim, "history-2026-11-30.db"));
     for (int i = 0; i < 10; i++) {
-        fixture_pass(&f, 700000);
+        fixture_pass(&f, 3700000);
         fixture_settle(&f);
     }
     CHECK_U64(fixture_totals(&f).msgs, 1);
@@ -509,14 +506,51 @@ TEST(a_clock_that_steps_by_a_year_takes_no_story) /* faults 56 */
     f.clock.wall_ms += 365LL * DAY_MS;
     (void)fixture_accept_number(&f, 1);
     for (int i = 0; i < 10; i++) {
-        fixture_pass(&f, 700000);
+        fixture_pass(&f, 3700000);
         fixture_settle(&f);
     }
     CHECK_STORY(&f, 0, 0, "queued", "accepted");
-    fixture_pass(&f, DAY_MS); /* it was no mistake */
+    fixture_pass(
+            &f, 2 * DAY_MS); /* it was no mistake: files age twice as fast until it is made up */
     fixture_settle(&f);
     CHECK(fixture_find_number(&f, 0) == NULL);
     CHECK_STORY(&f, 1, 0, "queued", "accepted");
+    fixture_done(&f);
+}
+
+TEST(a_clock_that_jumps_takes_no_stories)
+{
+    struct fixture f;
+    fixture_init(&f, 5);
+    fixture_open(&f);
+    (void)fixture_accept_number(&f, 1);
+    fixture_settle(&f);
+    f.clock.wall_ms += 400LL * DAY_MS;
+    (void)fixture_accept_number(&f, 2);
+    for (int i = 0; i < 24; i++) {
+        fixture_pass(&f, 3700000);
+        fixture_settle(&f);
+    }
+    fixture_restart(&f, SIM_CRASH_KILL, 0);
+    f.clock.wall_ms += 400LL * DAY_MS;
+    fixture_restart(&f, SIM_CRASH_MODE_COUNT, 0);
+    for (int i = 0; i < 24; i++) {
+        fixture_pass(&f, 3700000);
+        fixture_settle(&f);
+    }
+    CHECK_STORY(&f, 1, 0, "queued", "accepted");
+    f.clock.wall_ms -= 800LL * DAY_MS;
+    for (int i = 0; i < 24 * 7; i++) {
+        fixture_pass(&f, 3700000);
+        fixture_settle(&f);
+    }
+    CHECK_STORY(&f, 1, 0, "queued", "accepted");
+    CHECK_STORY(&f, 2, 0, "queued", "accepted");
+    for (int i = 0; i < 24 * 31; i++) { /* but a month is a month */
+        fixture_pass(&f, 3700000);
+        fixture_settle(&f);
+    }
+    CHECK(fixture_find_number(&f, 1) == NULL);
     fixture_done(&f);
 }
 
@@ -533,7 +567,7 @@ TEST(files_are_retired_beyond_the_size_limit)
         fixture_settle(&f);
         fixture_pass(&f, DAY_MS);
         fixture_settle(&f);
-        fixture_pass(&f, 700000);
+        fixture_pass(&f, 3700000);
         fixture_settle(&f);
     }
     CHECK(!sim_disk_has(f.history_sim, "history-2026-11-25.db"));
@@ -618,8 +652,7 @@ TEST(an_empty_directory_has_no_stories)
     fixture_done(&f);
 }
 
-/* ---- damage -----------------------------------------------------------------------------------
- */
+/* ---- damage --------------------------------------------------------------------------------- */
 
 TEST(a_damaged_file_is_left_and_another_takes_its_place)
 {
@@ -779,8 +812,7 @@ TEST(the_start_file_can_be_lost)
     fixture_done(&f);
 }
 
-/* ---- the owner --------------------------------------------------------------------------------
- */
+/* ---- the owner ------------------------------------------------------------------------------ */
 
 TEST(the_scribe_is_caught_up_when_all_is_committed)
 {
@@ -853,8 +885,7 @@ TEST(memory_that_fails_anywhere_loses_no_event)
     }
 }
 
-/* ---- threads ----------------------------------------------------------------------------------
- */
+/* ---- threads -------------------------------------------------------------------------------- */
 
 struct asker {
     struct fixture *f;

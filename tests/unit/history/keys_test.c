@@ -130,8 +130,8 @@ TEST(a_damaged_chunk_is_reported)
     put(&list, 5, 65536);
     write_keys(&index, &list);
     struct str bytes;
-    int64_t row;
-    REQUIRE_OK(store_seek(index.store, STORE_KEY, false, INT64_MAX, &row, &bytes, &index.why));
+    int64_t row = INT64_MAX;
+    REQUIRE_OK(store_seek(index.store, STORE_KEY, false, &row, &bytes, &index.why));
     REQUIRE_OK(store_begin(index.store, &index.why));
     REQUIRE_OK(store_put(index.store, STORE_KEY, row, STR("\x80"), &index.why));
     REQUIRE_OK(store_commit(index.store, &index.why));
