@@ -94,6 +94,15 @@ class Rig:
                                                 os.uname().release, kind.stdout.decode().strip())
 
 
+def share_nice():
+    """A new session is a scheduling group of its own (sched(7), autogroup), which knows nothing of nice(1)."""
+    try:
+        with open("/proc/self/autogroup", "w") as file:
+            file.write(str(os.nice(0)))
+    except OSError:
+        pass
+
+
 class Group:
     """A control group: what is started in it, and all its children, are accounted together."""
 
@@ -109,6 +118,7 @@ class Group:
             with open(self.path + "/cgroup.procs", "w") as file:
                 file.write(str(os.getpid()))
             os.setsid()
+            share_nice()
         return subprocess.Popen([str(word) for word in argv], preexec_fn=enter, **options)
 
     def run(self, argv, **options):

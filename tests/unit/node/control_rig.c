@@ -12,7 +12,7 @@ enum { LINE_BYTES_MAX = 4 << 20, HEAR_MS_MAX = 60000 };
 
 static const char base_config[] =
         "hostname = \"mail.sender.example\"\n"
-        "slot-bytes = 4M\n"
+        "slot-bytes = 2M\n"
         "rcpt-count-max = 1000\n"
         "listen \"local\" { address = { \"127.0.0.1:2525\" } networks = { \"127.0.0.0/8\" } }\n"
         "route \"*\" { to = { \"198.51.100.10:25\" } }\n";

@@ -9,7 +9,7 @@
 #include "tests/test.h"
 #include "tests/unit/node/control_rig.h"
 
-enum { HOUR_MS = 3600000, STEP_MAX = 48 };
+enum { HOUR_MS = 3600000, STEP_MAX = 32 };
 
 static uint32_t owner_of(struct node *node, enum node_role role)
 {
