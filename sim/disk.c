@@ -29,8 +29,8 @@ struct layer {
 };
 struct inode {
     char name[NAME_MAX_BYTES];
-    bool is_listed;        /* the name is there, in the cache */
-    bool is_durable;       /* the name is on the medium */
+    bool is_listed;  /* the name is there, in the cache */
+    bool is_durable; /* the name is on the medium */
     bool is_used;
     uint32_t handle_count; /* a removed file stays until the last one is closed */
     struct layer cache, medium;
@@ -111,7 +111,8 @@ static void *must_grow(void *ptr, size_t size_bytes)
     return ptr;
 }
 
-/* ---- layers -------------------------------------------------------------------------------------- */
+/* ---- layers
+ * -------------------------------------------------------------------------------------- */
 
 static void page_give(struct page *page)
 {
@@ -205,7 +206,8 @@ static void layer_cut(struct layer *layer, uint64_t size_bytes)
     layer->size_bytes = size_bytes;
 }
 
-/* ---- pending sectors ------------------------------------------------------------------------------- */
+/* ---- pending sectors
+ * ------------------------------------------------------------------------------- */
 
 static void pending_add(struct sim_disk *disk, uint32_t inode, uint32_t number)
 {
@@ -263,7 +265,8 @@ static void pending_drop(struct sim_disk *disk)
     disk->pending_count = 0;
 }
 
-/* ---- inodes ------------------------------------------------------------------------------------------- */
+/* ---- inodes
+ * ------------------------------------------------------------------------------------------- */
 
 static bool inode_find(const struct sim_disk *disk, const char *name, uint32_t *ret_inode)
 {
@@ -331,7 +334,8 @@ static uint64_t used_bytes(const struct sim_disk *disk)
     return used;
 }
 
-/* ---- faults --------------------------------------------------------------------------------------------- */
+/* ---- faults
+ * --------------------------------------------------------------------------------------------- */
 
 static enum err fault_draw(struct sim_disk *disk, enum sim_disk_call call)
 {
@@ -378,7 +382,8 @@ static enum err handle_check(struct handle *handle, struct why *why)
     return OK;
 }
 
-/* ---- the calls -------------------------------------------------------------------------------------------- */
+/* ---- the calls
+ * -------------------------------------------------------------------------------------------- */
 
 static enum err op_open(struct disk *base, const char *name, uint32_t flags,
         struct disk_file **ret_file, struct why *why)
@@ -434,7 +439,8 @@ static bool is_bad(const struct sim_disk *disk, uint32_t inode, uint64_t from, u
 }
 
 /* Past the cache: what the medium has, with what is on its way to it. */
-static void read_uncached(struct sim_disk *disk, uint32_t inode, uint64_t at, uint8_t *dst, size_t len)
+static void read_uncached(
+        struct sim_disk *disk, uint32_t inode, uint64_t at, uint8_t *dst, size_t len)
 {
     layer_read(&disk->inode[inode].medium, at, dst, len);
     for (uint32_t i = 0; i < disk->pending_count; i++) {
@@ -584,7 +590,8 @@ static enum err op_truncate(struct disk_file *file, uint64_t size_bytes, struct 
         return err;
     }
     struct inode *inode = &disk->inode[handle->inode];
-    uint64_t grown = size_bytes > inode->cache.size_bytes ? size_bytes - inode->cache.size_bytes : 0;
+    uint64_t grown =
+            size_bytes > inode->cache.size_bytes ? size_bytes - inode->cache.size_bytes : 0;
     if (grown > 0 && used_bytes(disk) + grown > disk->capacity) {
         return E_NO_SPACE;
     }
@@ -628,8 +635,8 @@ static enum err op_remove(struct disk *base, const char *name, struct why *why)
     return OK;
 }
 
-static enum err op_list(struct disk *base, void (*each)(void *ctx, const char *name), void *ctx,
-        struct why *why)
+static enum err op_list(
+        struct disk *base, void (*each)(void *ctx, const char *name), void *ctx, struct why *why)
 {
     struct sim_disk *disk = sim_disk_of(base);
     enum err err = call_begin(disk, SIM_DISK_LIST, false, why);
@@ -685,7 +692,8 @@ static void op_close_disk(struct disk *base)
 static const struct disk_ops sim_ops = { op_open, op_close, op_read, op_write, op_sync, op_truncate,
     op_size, op_remove, op_list, op_sync_dir, op_space, op_lock, op_close_disk };
 
-/* ---- making, forking, crashing ----------------------------------------------------------------------------- */
+/* ---- making, forking, crashing
+ * ----------------------------------------------------------------------------- */
 
 struct sim_disk *sim_disk_new(uint64_t seed)
 {
@@ -883,10 +891,11 @@ void sim_disk_set_hook(struct sim_disk *disk, const struct sim_disk_hook *hook)
     disk->hook = hook ? *hook : (struct sim_disk_hook){ 0 };
 }
 
-/* ---- faults and looking --------------------------------------------------------------------------------------- */
+/* ---- faults and looking
+ * --------------------------------------------------------------------------------------- */
 
-void sim_disk_fail(struct sim_disk *disk, enum sim_disk_call call, uint64_t nth, uint64_t count,
-        enum err err)
+void sim_disk_fail(
+        struct sim_disk *disk, enum sim_disk_call call, uint64_t nth, uint64_t count, enum err err)
 {
     disk->fault[call].nth = nth;
     disk->fault[call].count = count;

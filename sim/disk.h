@@ -3,9 +3,10 @@
  * disk.h - a disk that can lose power: the simulated side of edge/disk.h.
  *
  * Three layers. `medium` is what survives everything; `pending` are 512-byte sectors written since,
- * in order, each of which a power cut may keep, lose or tear, and names made or removed since; `cache`
- * is what a running system reads back. A sync moves the file's sectors to the medium. A failed one
- * moves a random half, forgets the rest, and leaves the cache lying. All choices come from a seed.
+ * in order, each of which a power cut may keep, lose or tear, and names made or removed since;
+ * `cache` is what a running system reads back. A sync moves the file's sectors to the medium. A
+ * failed one moves a random half, forgets the rest, and leaves the cache lying. All choices come
+ * from a seed.
  */
 #ifndef OUTPOST_SIM_DISK_H
 #define OUTPOST_SIM_DISK_H
@@ -33,14 +34,14 @@ const char *sim_disk_call_name(enum sim_disk_call call);
 
 /* What a power cut leaves of what was not synced. */
 enum sim_disk_crash {
-    SIM_CRASH_NONE,        /* all of it lost */
-    SIM_CRASH_ALL,         /* all of it kept */
-    SIM_CRASH_PREFIX,      /* the first `arg` sectors */
-    SIM_CRASH_ONLY,        /* sector `arg` alone */
-    SIM_CRASH_WITHOUT,     /* all but sector `arg` */
-    SIM_CRASH_RANDOM,      /* each by a coin; `arg` seeds it */
-    SIM_CRASH_TORN,        /* as RANDOM, and some of the lost ones hold garbage */
-    SIM_CRASH_KILL,        /* no power cut: the process died, everything stays visible and pending */
+    SIM_CRASH_NONE,    /* all of it lost */
+    SIM_CRASH_ALL,     /* all of it kept */
+    SIM_CRASH_PREFIX,  /* the first `arg` sectors */
+    SIM_CRASH_ONLY,    /* sector `arg` alone */
+    SIM_CRASH_WITHOUT, /* all but sector `arg` */
+    SIM_CRASH_RANDOM,  /* each by a coin; `arg` seeds it */
+    SIM_CRASH_TORN,    /* as RANDOM, and some of the lost ones hold garbage */
+    SIM_CRASH_KILL,    /* no power cut: the process died, everything stays visible and pending */
     SIM_CRASH_MODE_COUNT
 };
 
@@ -68,12 +69,13 @@ void sim_disk_cut_at(struct sim_disk *disk, uint64_t step);
 bool sim_disk_is_cut(const struct sim_disk *disk);
 void sim_disk_set_hook(struct sim_disk *disk, const struct sim_disk_hook *hook); /* NULL: none */
 
-/* ---- faults ------------------------------------------------------------------------------------ */
+/* ---- faults ------------------------------------------------------------------------------------
+ */
 
 /* The n-th call of that kind from now (1: the next) gives err; `count` in a row. A failing sync
  * moves a random half and drops the rest. */
-void sim_disk_fail(struct sim_disk *disk, enum sim_disk_call call, uint64_t nth, uint64_t count,
-        enum err err);
+void sim_disk_fail(
+        struct sim_disk *disk, enum sim_disk_call call, uint64_t nth, uint64_t count, enum err err);
 /* The next sync of a file that has something to lose gives err. */
 void sim_disk_fail_dirty_sync(struct sim_disk *disk, enum err err);
 /* Each call of that kind fails so often, by the seed. */
@@ -90,7 +92,8 @@ void sim_disk_make_unreadable(
 bool sim_disk_flip(struct sim_disk *disk, const char *name, uint64_t offset, uint8_t mask);
 void sim_disk_zero(struct sim_disk *disk, const char *name, uint64_t offset, uint64_t len);
 
-/* ---- looking ----------------------------------------------------------------------------------- */
+/* ---- looking -----------------------------------------------------------------------------------
+ */
 
 struct sim_disk_counts {
     uint64_t calls[SIM_DISK_CALL_COUNT];

@@ -173,7 +173,7 @@ static void arm_writable(struct sim_link *link)
 
 static void arrive_at_node(struct sim_link *link, const struct sim_piece *piece)
 {
-    if (!link->is_node_open) {
+    if (!link->is_node_open || link->is_broken || link->is_ended) { /* nothing follows an end */
         return;
     }
     if (piece->kind == PIECE_BYTES) {

@@ -3,7 +3,8 @@
  * test.h - a thin layer over cmocka: tests whose names are sentences, found by the linker.
  *
  * TEST(a_name_that_is_a_sentence) { ... } registers itself. A failing CHECK prints its message and
- * ends the test. `binary --list` names the tests, `binary NAME` runs those whose name contains NAME.
+ * ends the test. `binary --list` names the tests, `binary NAME` runs those whose name contains
+ * NAME.
  */
 #ifndef OUTPOST_TESTS_TEST_H
 #define OUTPOST_TESTS_TEST_H
@@ -17,9 +18,10 @@
 
 void test_register(const char *name, void (*run)(void **state));
 _Noreturn void test_fail(const char *file, int line, const char *format, ...) PRINTF_LIKE(3, 4);
-_Noreturn void test_fail_check(const char *file, int line, const char *condition, const char *format, ...)
-        PRINTF_LIKE(4, 5);
-void test_check_str(struct str got, struct str expected, const char *what, const char *file, int line);
+_Noreturn void test_fail_check(const char *file, int line, const char *condition,
+        const char *format, ...) PRINTF_LIKE(4, 5);
+void test_check_str(
+        struct str got, struct str expected, const char *what, const char *file, int line);
 
 #define TEST(name)                                                                                 \
     static void test_##name(void **state);                                                         \
@@ -33,14 +35,14 @@ void test_check_str(struct str got, struct str expected, const char *what, const
 #define CHECK(condition, ...)                                                                      \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
-            test_fail_check(__FILE__, __LINE__, #condition, "" __VA_ARGS__);                            \
+            test_fail_check(__FILE__, __LINE__, #condition, "" __VA_ARGS__);                       \
         }                                                                                          \
     } while (0)
 #define REQUIRE_OK(call)                                                                           \
     do {                                                                                           \
         enum err require_err = (call);                                                             \
         if (require_err != OK) {                                                                   \
-            test_fail(__FILE__, __LINE__, "%s: %s", #call, err_name(require_err));                    \
+            test_fail(__FILE__, __LINE__, "%s: %s", #call, err_name(require_err));                 \
         }                                                                                          \
     } while (0)
 #define CHECK_ERR(call, expected)                                                                  \

@@ -38,11 +38,12 @@ void test_fail_check(const char *file, int line, const char *condition, const ch
     test_fail(file, line, "%s  %s", condition, text);
 }
 
-void test_check_str(struct str got, struct str expected, const char *what, const char *file, int line)
+void test_check_str(
+        struct str got, struct str expected, const char *what, const char *file, int line)
 {
     if (got.len != expected.len || (got.len && memcmp(got.ptr, expected.ptr, got.len) != 0)) {
-        test_fail(file, line, "%s\n  got      [%zu] %.*s\n  expected [%zu] %.*s", what, got.len, STR_ARG(got),
-                expected.len, STR_ARG(expected));
+        test_fail(file, line, "%s\n  got      [%zu] %.*s\n  expected [%zu] %.*s", what, got.len,
+                STR_ARG(got), expected.len, STR_ARG(expected));
     }
 }
 

@@ -24,7 +24,8 @@ static bool option_matches(const char *arg, const char *name, const char **ret_v
 }
 
 /* Takes argv[*at] as an option. False: unknown, or its value is missing. */
-static bool take_option(int argc, char **argv, int *at, const struct cli_option *options, size_t option_count)
+static bool take_option(
+        int argc, char **argv, int *at, const struct cli_option *options, size_t option_count)
 {
     for (size_t i = 0; i < option_count; i++) {
         const char *value;
@@ -44,8 +45,8 @@ static bool take_option(int argc, char **argv, int *at, const struct cli_option 
     return false;
 }
 
-bool cli_options(int argc, char **argv, const struct cli_option *options, size_t option_count, const char *help,
-        int *ret_count, int *ret_exit)
+bool cli_options(int argc, char **argv, const struct cli_option *options, size_t option_count,
+        const char *help, int *ret_count, int *ret_exit)
 {
     int count = 0;
     bool is_plain = false;
@@ -105,7 +106,8 @@ int cli_usage(const char *command, const char *format, ...)
 bool cli_is_coloured(void)
 {
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
-    return isatty(STDOUT_FILENO) && !(no_color && *no_color) && !(term && strcmp(term, "dumb") == 0);
+    return isatty(STDOUT_FILENO) && !(no_color && *no_color) &&
+           !(term && strcmp(term, "dumb") == 0);
 }
 
 bool cli_read_file(const char *path, size_t max_bytes, struct buf *ret_text)

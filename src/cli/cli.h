@@ -32,9 +32,9 @@ int cmd_credential(int argc, char **argv);
 
 /* One long option. Value options take "--name VALUE" and "--name=VALUE". */
 struct cli_option {
-    const char *name;      /* without the dashes */
-    const char **value;    /* set to the text; NULL for a switch … */
-    bool *is_given;        /* … which sets this */
+    const char *name;   /* without the dashes */
+    const char **value; /* set to the text; NULL for a switch … */
+    bool *is_given;     /* … which sets this */
 };
 /* Takes options out of argv; what is left (without argv[0]) is in *ret_count and argv[1..]. On a
  * fault, or --help, has said so and returns false with *ret_exit to leave with. help is printed
@@ -77,8 +77,8 @@ struct cli_node {
 };
 /* One request; path is already encoded. OK: *ret_status and the body. Else has complained and says
  * whether the node runs at all. */
-MUST_USE enum err cli_ask(const struct cli_node *node, const char *method, const char *path, struct str body,
-        uint16_t *ret_status, struct buf *ret_body);
+MUST_USE enum err cli_ask(const struct cli_node *node, const char *method, const char *path,
+        struct str body, uint16_t *ret_status, struct buf *ret_body);
 /* As cli_ask, and complains with the reply's "error" where the status is not 2xx. Returns the JSON
  * text in *ret_body or false with *ret_exit. */
 bool cli_get(const struct cli_node *node, const char *method, const char *path, struct str body,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cmd_dkim.c - `outpost dkim`: keys, records, signatures by hand; verification with or without the net.
+ * cmd_dkim.c - `outpost dkim`: keys, records, signatures by hand; verification with or without the
+ * net.
  */
 #include "cli/cli.h"
 
@@ -18,20 +19,31 @@
 
 #include <jansson.h>
 
-enum { MESSAGE_BYTES_MAX = 256 << 20, KEY_FILE_BYTES_MAX = 64 << 10, RSA_BITS_DEFAULT = 2048, RSA_BITS_MAX = 4096 };
+enum {
+    MESSAGE_BYTES_MAX = 256 << 20,
+    KEY_FILE_BYTES_MAX = 64 << 10,
+    RSA_BITS_DEFAULT = 2048,
+    RSA_BITS_MAX = 4096
+};
 
 static const char help[] =
         "DKIM keys, records and signatures (RFC 6376, 8301, 8463).\n"
         "\n"
-        "  outpost dkim genkey --out keys/s2026a.pem                         RSA-2048; --type ed25519, --bits 3072\n"
+        "  outpost dkim genkey --out keys/s2026a.pem                         RSA-2048; --type "
+        "ed25519, --bits 3072\n"
         "  outpost dkim record --key keys/s2026a.pem --domain shop.example --selector s2026a\n"
-        "  outpost dkim sign --key keys/s2026a.pem --domain shop.example --selector s2026a message.eml\n"
+        "  outpost dkim sign --key keys/s2026a.pem --domain shop.example --selector s2026a "
+        "message.eml\n"
         "  outpost dkim verify message.eml                                   asks DNS\n"
-        "  outpost dkim verify --zone keys.zone --json message.eml           records from a master file, no net\n"
+        "  outpost dkim verify --zone keys.zone --json message.eml           records from a master "
+        "file, no net\n"
         "\n"
-        "A message may be \"-\" for standard input; LF line ends are read as CRLF. record and genkey print what DNS\n"
-        "must say. verify: exit 0 where a signature passes, 1 where none does, 75 where DNS could not tell.\n"
-        "options: --resolver IP[:PORT], --allow-sha1 (also rsa-sha1 and short keys, as before RFC 8301), --json\n";
+        "A message may be \"-\" for standard input; LF line ends are read as CRLF. record and "
+        "genkey print what DNS\n"
+        "must say. verify: exit 0 where a signature passes, 1 where none does, 75 where DNS could "
+        "not tell.\n"
+        "options: --resolver IP[:PORT], --allow-sha1 (also rsa-sha1 and short keys, as before RFC "
+        "8301), --json\n";
 
 struct dkim_args {
     const char *key, *domain, *selector, *out, *type, *bits, *zone, *resolver;
@@ -48,7 +60,8 @@ static struct key *load_key(const char *path)
     buf_init(&pem, KEY_FILE_BYTES_MAX);
     if (path == NULL) {
         cli_complain("which key? Name its file with --key");
-    } else if (cli_read_file(path, KEY_FILE_BYTES_MAX, &pem) && key_from_pem(buf_str(&pem), &key, &why) != OK) {
+    } else if (cli_read_file(path, KEY_FILE_BYTES_MAX, &pem) &&
+               key_from_pem(buf_str(&pem), &key, &why) != OK) {
         cli_complain("%s is no usable private key: %s", path, why.text);
         key = NULL;
     }
@@ -61,7 +74,8 @@ static bool write_key(const char *path, struct str pem)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
-        cli_complain("%s: %s%s", path, strerror(errno), errno == EEXIST ? " (a key is never overwritten)" : "");
+        cli_complain("%s: %s%s", path, strerror(errno),
+                errno == EEXIST ? " (a key is never overwritten)" : "");
         return false;
     }
     bool is_good = write(fd, pem.ptr, pem.len) == (ssize_t)pem.len && fsync(fd) == 0;
@@ -103,7 +117,8 @@ static int genkey(const struct dkim_args *args)
     if (!is_ed25519 && !str_eq(type, STR("rsa"))) {
         return cli_usage("dkim", "--type is rsa or ed25519");
     }
-    if (args->bits && (str_to_u64(str_from_c(args->bits), RSA_BITS_MAX, &bits) != OK || bits < RSA_BITS_DEFAULT)) {
+    if (args->bits && (str_to_u64(str_from_c(args->bits), RSA_BITS_MAX, &bits) != OK ||
+                              bits < RSA_BITS_DEFAULT)) {
         return cli_usage("dkim", "--bits is 2048 to %d (RFC 8301 3.2)", RSA_BITS_MAX);
     }
     if (key_generate(is_ed25519 ? KEY_ED25519 : KEY_RSA, (uint32_t)bits, &key) != OK) {
@@ -148,8 +163,8 @@ static bool read_message(const char *path, struct buf *ret_message)
     return is_read && buf_err(ret_message) == OK;
 }
 
-static enum err sign_message(struct str message, const struct key *key, const struct dkim_args *args,
-        struct buf *ret_field, struct why *why)
+static enum err sign_message(struct str message, const struct key *key,
+        const struct dkim_args *args, struct buf *ret_field, struct why *why)
 {
     struct arena arena;
     struct header header;
@@ -163,8 +178,11 @@ static enum err sign_message(struct str message, const struct key *key, const st
     if (err == OK) {
         dkim_body_add(&body, str_from(message, header.body_at));
         dkim_body_end(&body, hash);
-        struct dkim_signing how = { .domain = str_from_c(args->domain), .selector = str_from_c(args->selector),
-            .key = key, .accepted = clock_wall(clock_real()), .body_hash = hash };
+        struct dkim_signing how = { .domain = str_from_c(args->domain),
+            .selector = str_from_c(args->selector),
+            .key = key,
+            .accepted = clock_wall(clock_real()),
+            .body_hash = hash };
         why_set(why, "domain or selector is no DNS name");
         err = dkim_sign(&how, str_sub(message, 0, header.block_bytes), ret_field);
     }
@@ -214,13 +232,16 @@ static void take_answer(void *ctx, const struct dns_answer *answer)
     bool is_found = false;
     for (uint32_t i = 0; answer->status == DNS_FOUND && i < answer->record_count; i++) {
         if (answer->record[i].type == DNS_TXT) {
-            dkim_verify_answer(question->verify, question->index, DKIM_FOUND, answer->record[i].data);
+            dkim_verify_answer(
+                    question->verify, question->index, DKIM_FOUND, answer->record[i].data);
             is_found = true;
         }
     }
     if (!is_found) {
-        bool is_none = answer->status == DNS_FOUND || answer->status == DNS_NODATA || answer->status == DNS_NXDOMAIN;
-        dkim_verify_answer(question->verify, question->index, is_none ? DKIM_NONE : DKIM_TEMPFAIL, (struct str){ 0 });
+        bool is_none = answer->status == DNS_FOUND || answer->status == DNS_NODATA ||
+                       answer->status == DNS_NXDOMAIN;
+        dkim_verify_answer(question->verify, question->index, is_none ? DKIM_NONE : DKIM_TEMPFAIL,
+                (struct str){ 0 });
     }
 }
 
@@ -239,8 +260,8 @@ static bool ask_keys(struct dkim_verify *verify, const struct dkim_args *args, s
             err = zone->ops->ask(zone, name, DNS_TXT, take_answer, &question);
             dns_zone_poll(zone);
         } else {
-            err = dns_ask_blocking(
-                    str_from_c(args->resolver ? args->resolver : ""), name, DNS_TXT, take_answer, &question, &why);
+            err = dns_ask_blocking(str_from_c(args->resolver ? args->resolver : ""), name, DNS_TXT,
+                    take_answer, &question, &why);
         }
         if (err != OK) {
             cli_complain("DNS cannot be asked: %s", why.text[0] ? why.text : err_name(err));
@@ -266,11 +287,13 @@ static void print_verdicts_json(struct dkim_verify *verify)
     json_t *all = json_array();
     for (size_t i = 0; i < dkim_verify_count(verify); i++) {
         const struct dkim_verdict *verdict = dkim_verify_result(verify, i);
-        json_array_append_new(all, json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:i, s:b}", "result",
-                dkim_result_name(verdict->result), "reason", verdict->reason, "domain", str_json(verdict->domain),
-                "selector", str_json(verdict->selector), "algorithm", str_json(verdict->algorithm), "identity",
-                str_json(verdict->identity), "b", verdict->b_prefix, "key_bits", (int)verdict->key_bits, "testing",
-                (int)verdict->is_testing));
+        json_array_append_new(
+                all, json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:i, s:b}", "result",
+                             dkim_result_name(verdict->result), "reason", verdict->reason, "domain",
+                             str_json(verdict->domain), "selector", str_json(verdict->selector),
+                             "algorithm", str_json(verdict->algorithm), "identity",
+                             str_json(verdict->identity), "b", verdict->b_prefix, "key_bits",
+                             (int)verdict->key_bits, "testing", (int)verdict->is_testing));
     }
     json_t *reply = json_pack("{s:o}", "signatures", all);
     char *text = json_dumps(reply, JSON_COMPACT | JSON_ENSURE_ASCII);
@@ -339,7 +362,8 @@ static int verify(const struct dkim_args *args, const char *path)
         cli_complain("%s", why.text);
         return CLI_USAGE;
     }
-    int code = read_message(path, &message) ? verify_message(buf_str(&message), args, zone) : CLI_TRY_AGAIN;
+    int code = read_message(path, &message) ? verify_message(buf_str(&message), args, zone)
+                                            : CLI_TRY_AGAIN;
     buf_done(&message);
     if (zone) {
         zone->ops->close(zone);
@@ -351,9 +375,10 @@ int cmd_dkim(int argc, char **argv)
 {
     struct dkim_args args = { 0 };
     int count, code;
-    const struct cli_option options[] = { { "key", &args.key, NULL }, { "domain", &args.domain, NULL },
-        { "selector", &args.selector, NULL }, { "out", &args.out, NULL }, { "type", &args.type, NULL },
-        { "bits", &args.bits, NULL }, { "zone", &args.zone, NULL }, { "resolver", &args.resolver, NULL },
+    const struct cli_option options[] = { { "key", &args.key, NULL },
+        { "domain", &args.domain, NULL }, { "selector", &args.selector, NULL },
+        { "out", &args.out, NULL }, { "type", &args.type, NULL }, { "bits", &args.bits, NULL },
+        { "zone", &args.zone, NULL }, { "resolver", &args.resolver, NULL },
         { "json", NULL, &args.is_json }, { "allow-sha1", NULL, &args.is_sha1_allowed } };
     if (!cli_options(argc, argv, options, COUNT_OF(options), help, &count, &code)) {
         return code;

@@ -41,10 +41,13 @@ static const char trace_help[] =
         "  outpost trace --tag order-4711\n"
         "  outpost trace --recipient user@example.net --count 5\n"
         "  outpost trace --message-id '<abc@example.com>'\n"
-        "  outpost trace ID --wait 10s                      until every recipient is closed, or the time is up\n"
-        "  outpost trace ID --history DIR                   from the files of a node that does not run\n"
+        "  outpost trace ID --wait 10s                      until every recipient is closed, or "
+        "the time is up\n"
+        "  outpost trace ID --history DIR                   from the files of a node that does not "
+        "run\n"
         "\n"
-        "options: --json, --count N, --config FILE, --socket PATH. Exit 1: nothing known, or --wait was not enough.\n";
+        "options: --json, --count N, --config FILE, --socket PATH. Exit 1: nothing known, or "
+        "--wait was not enough.\n";
 
 struct trace_args {
     struct cli_node node;
@@ -66,9 +69,11 @@ static int trace_offline(const struct trace_args *args, struct buf *ret_json)
     if (args->tag) {
         query = (struct history_query){ HISTORY_BY_TAG, str_from_c(args->tag), query.count_max };
     } else if (args->recipient) {
-        query = (struct history_query){ HISTORY_BY_RECIPIENT, str_from_c(args->recipient), query.count_max };
+        query = (struct history_query){ HISTORY_BY_RECIPIENT, str_from_c(args->recipient),
+            query.count_max };
     } else if (args->message_id) {
-        query = (struct history_query){ HISTORY_BY_MESSAGE_ID, str_from_c(args->message_id), query.count_max };
+        query = (struct history_query){ HISTORY_BY_MESSAGE_ID, str_from_c(args->message_id),
+            query.count_max };
     }
     enum err err = disk_open_real(args->history, &disk, &why);
     if (err == OK) {
@@ -95,11 +100,13 @@ static bool is_story_closed(struct str json)
     json_t *stories = json_loadb(json.ptr, json.len, 0, NULL), *story, *rcpt;
     bool is_closed = json_array_size(stories) > 0;
     size_t i, j;
-    json_array_foreach (stories, i, story) {
-        json_array_foreach (json_object_get(story, "recipients"), j, rcpt) {
+    json_array_foreach(stories, i, story)
+    {
+        json_array_foreach(json_object_get(story, "recipients"), j, rcpt)
+        {
             struct str state = str_from_c(text_of(rcpt, "state"));
             is_closed = is_closed && !str_eq(state, STR("queued")) && !str_eq(state, STR("held")) &&
-                    !str_eq(state, STR("in_doubt")) && !str_eq(state, STR("active"));
+                        !str_eq(state, STR("in_doubt")) && !str_eq(state, STR("active"));
         }
     }
     json_decref(stories);
@@ -132,8 +139,8 @@ static int trace_online(const struct trace_args *args, struct buf *ret_json)
             break;
         }
         buf_init(ret_json, 64 << 20);
-        if (cli_ask(&args->node, "GET", path.ptr, (struct str){ 0 }, &status, ret_json) == OK && status == 200 &&
-                is_story_closed(buf_str(ret_json))) {
+        if (cli_ask(&args->node, "GET", path.ptr, (struct str){ 0 }, &status, ret_json) == OK &&
+                status == 200 && is_story_closed(buf_str(ret_json))) {
             break;
         }
         buf_done(ret_json);
@@ -148,9 +155,11 @@ int cmd_trace(int argc, char **argv)
     struct trace_args args = { 0 };
     int count, code;
     const struct cli_option options[] = { { "config", &args.node.config_path, NULL },
-        { "socket", &args.node.socket_path, NULL }, { "id", &args.id, NULL }, { "tag", &args.tag, NULL },
-        { "recipient", &args.recipient, NULL }, { "message-id", &args.message_id, NULL }, { "count", &args.count, NULL },
-        { "wait", &args.wait, NULL }, { "history", &args.history, NULL }, { "json", NULL, &args.is_json } };
+        { "socket", &args.node.socket_path, NULL }, { "id", &args.id, NULL },
+        { "tag", &args.tag, NULL }, { "recipient", &args.recipient, NULL },
+        { "message-id", &args.message_id, NULL }, { "count", &args.count, NULL },
+        { "wait", &args.wait, NULL }, { "history", &args.history, NULL },
+        { "json", NULL, &args.is_json } };
     if (!cli_options(argc, argv, options, COUNT_OF(options), trace_help, &count, &code)) {
         return code;
     }
@@ -181,7 +190,8 @@ static const char stats_help[] =
         "\n"
         "options: --config FILE, --socket PATH\n";
 
-static bool simple_args(int argc, char **argv, const char *help, struct cli_node *node, bool *is_json, int *ret_code)
+static bool simple_args(int argc, char **argv, const char *help, struct cli_node *node,
+        bool *is_json, int *ret_code)
 {
     int count;
     const struct cli_option options[] = { { "config", &node->config_path, NULL },
@@ -198,13 +208,15 @@ static bool simple_args(int argc, char **argv, const char *help, struct cli_node
 static void print_stats(json_t *reply)
 {
     static const char *const parts[] = { "queue", "since_start", "spool" };
-    static const char *const titles[] = { "queue, recipients", "since the start, recipients", "spool" };
+    static const char *const titles[] = { "queue, recipients", "since the start, recipients",
+        "spool" };
     printf("outpost %s, running since %s\n", text_of(reply, "version"), text_of(reply, "started"));
     for (size_t i = 0; i < COUNT_OF(parts); i++) {
         const char *name;
         json_t *value, *part = json_object_get(reply, parts[i]);
         printf("\n%s\n", titles[i]);
-        json_object_foreach (part, name, value) {
+        json_object_foreach(part, name, value)
+        {
             if (json_is_integer(value)) {
                 printf("  %-22s %15lld\n", name, (long long)json_integer_value(value));
             } else if (json_is_true(value)) {
@@ -235,22 +247,22 @@ int cmd_stats(int argc, char **argv)
     return CLI_GOOD;
 }
 
-static const char top_help[] =
-        "A live view of the node, once a second until Ctrl-C.\n"
-        "\n"
-        "  outpost top\n"
-        "\n"
-        "options: --config FILE, --socket PATH\n";
+static const char top_help[] = "A live view of the node, once a second until Ctrl-C.\n"
+                               "\n"
+                               "  outpost top\n"
+                               "\n"
+                               "options: --config FILE, --socket PATH\n";
 
 static void print_top(json_t *reply, long long *last_delivered, bool is_terminal)
 {
     json_t *queue = json_object_get(reply, "queue"), *past = json_object_get(reply, "since_start");
     long long delivered = number_of(past, "delivered");
-    printf("%sdelivered %lld (%lld/s)  deferred %lld  bounced %lld  |  queued %lld  active %lld  held %lld  in doubt %lld%s",
-            is_terminal ? "\r\033[K" : "", delivered, *last_delivered < 0 ? 0 : delivered - *last_delivered,
-            number_of(past, "deferred"), number_of(past, "bounced"), number_of(queue, "queued"),
-            number_of(queue, "active"), number_of(queue, "held"), number_of(queue, "in_doubt"),
-            is_terminal ? "" : "\n");
+    printf("%sdelivered %lld (%lld/s)  deferred %lld  bounced %lld  |  queued %lld  active %lld  "
+           "held %lld  in doubt %lld%s",
+            is_terminal ? "\r\033[K" : "", delivered,
+            *last_delivered < 0 ? 0 : delivered - *last_delivered, number_of(past, "deferred"),
+            number_of(past, "bounced"), number_of(queue, "queued"), number_of(queue, "active"),
+            number_of(queue, "held"), number_of(queue, "in_doubt"), is_terminal ? "" : "\n");
     fflush(stdout);
     *last_delivered = delivered;
 }
@@ -288,12 +300,14 @@ int cmd_top(int argc, char **argv)
 /* ---- audit ---- */
 
 static const char audit_help[] =
-        "Do the books balance? Recipients accepted = closed + open, each counted from its own source: the\n"
+        "Do the books balance? Recipients accepted = closed + open, each counted from its own "
+        "source: the\n"
         "spool's index, the scheduler, a scan of the journal, the history.\n"
         "\n"
         "  outpost audit\n"
         "\n"
-        "Sources are counted one after the other; what moved meanwhile is the only slack that is allowed.\n"
+        "Sources are counted one after the other; what moved meanwhile is the only slack that is "
+        "allowed.\n"
         "\n"
         "options: --json, --config FILE, --socket PATH. Exit 1: they do not.\n";
 
@@ -305,7 +319,8 @@ static void print_audit(json_t *reply)
     json_t *term, *holds;
     const char *name;
     cli_table_begin(&table, COUNT_OF(headings), headings);
-    json_array_foreach (json_object_get(reply, "terms"), i, term) {
+    json_array_foreach(json_object_get(reply, "terms"), i, term)
+    {
         char number[32];
         fmt(number, sizeof number, "%lld", number_of(term, "recipients"));
         cli_table_cell(&table, text_of(term, "term"));
@@ -314,7 +329,8 @@ static void print_audit(json_t *reply)
     }
     cli_table_print(&table);
     printf("\n");
-    json_object_foreach (json_object_get(reply, "checks"), name, holds) {
+    json_object_foreach(json_object_get(reply, "checks"), name, holds)
+    {
         printf("%-4s %s\n", json_is_true(holds) ? "ok" : "NO", name);
     }
 }
@@ -379,9 +395,11 @@ static const char *last_name(json_t *names)
     const char *last = NULL;
     size_t i;
     json_t *name;
-    json_array_foreach (names, i, name) {
+    json_array_foreach(names, i, name)
+    {
         const char *text = json_string_value(name);
-        if (last == NULL || strlen(text) > strlen(last) || (strlen(text) == strlen(last) && strcmp(text, last) > 0)) {
+        if (last == NULL || strlen(text) > strlen(last) ||
+                (strlen(text) == strlen(last) && strcmp(text, last) > 0)) {
             last = text;
         }
     }
@@ -404,7 +422,8 @@ static int sandbox_list(const struct cli_node *node, bool is_json, bool is_last)
     } else if (is_json) {
         printf("%.*s\n", STR_ARG(buf_str(&body)));
     } else {
-        json_array_foreach (names, i, name) {
+        json_array_foreach(names, i, name)
+        {
             printf("%s\n", json_string_value(name));
         }
     }
@@ -418,8 +437,8 @@ int cmd_sandbox(int argc, char **argv)
     struct cli_node node = { 0 };
     bool is_json = false;
     int count, code;
-    const struct cli_option options[] = { { "config", &node.config_path, NULL }, { "socket", &node.socket_path, NULL },
-        { "json", NULL, &is_json } };
+    const struct cli_option options[] = { { "config", &node.config_path, NULL },
+        { "socket", &node.socket_path, NULL }, { "json", NULL, &is_json } };
     if (!cli_options(argc, argv, options, COUNT_OF(options), sandbox_help, &count, &code)) {
         return code;
     }
@@ -427,7 +446,8 @@ int cmd_sandbox(int argc, char **argv)
         return sandbox_list(&node, is_json, false);
     }
     if (count == 2 && strcmp(argv[1], "show") == 0) {
-        return strcmp(argv[2], "last") == 0 ? sandbox_list(&node, is_json, true) : sandbox_show(&node, argv[2]);
+        return strcmp(argv[2], "last") == 0 ? sandbox_list(&node, is_json, true)
+                                            : sandbox_show(&node, argv[2]);
     }
     return cli_usage(argv[0], "list, or show NAME");
 }

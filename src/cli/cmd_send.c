@@ -2,7 +2,8 @@
  *
  * cmd_send.c - `outpost send`: submits one message over SMTP, as an application would.
  *
- * Drives the same client engine that delivery uses, over one connection of an event loop of its own.
+ * Drives the same client engine that delivery uses, over one connection of an event loop of its
+ * own.
  */
 #include "cli/cli.h"
 
@@ -19,15 +20,19 @@
 
 enum { SEND_BYTES_MAX = 64 << 20, SEND_RCPT_COUNT_MAX = 100, SEND_MS_MAX = 60000, SLICES = 64 };
 
-static const char help[] =
-        "Submits one message over SMTP.\n"
-        "\n"
-        "  outpost send --from app@example.com --to user@example.net --subject Hello --body \"It works.\"\n"
-        "  outpost send --from a@example.com --to b@example.net,c@example.net --tag order-4711 < text.txt\n"
-        "  outpost send --from a@example.com --to b@example.net --raw message.eml    a finished message\n"
-        "\n"
-        "options: --server IP:PORT (default 127.0.0.1:2525), --stream NAME, --body TEXT (default: standard input)\n"
-        "The reply, with the id of the message, is printed. Exit 0: accepted, 1: refused, 75: try again.\n";
+static const char help[] = "Submits one message over SMTP.\n"
+                           "\n"
+                           "  outpost send --from app@example.com --to user@example.net --subject "
+                           "Hello --body \"It works.\"\n"
+                           "  outpost send --from a@example.com --to b@example.net,c@example.net "
+                           "--tag order-4711 < text.txt\n"
+                           "  outpost send --from a@example.com --to b@example.net --raw "
+                           "message.eml    a finished message\n"
+                           "\n"
+                           "options: --server IP:PORT (default 127.0.0.1:2525), --stream NAME, "
+                           "--body TEXT (default: standard input)\n"
+                           "The reply, with the id of the message, is printed. Exit 0: accepted, "
+                           "1: refused, 75: try again.\n";
 
 struct send {
     const char *from, *to, *subject, *tag, *stream, *body, *raw, *server;
@@ -52,7 +57,8 @@ static void finish(struct send *send, int code)
 static void print_reply(const struct smtp_reply *reply)
 {
     char text[1200];
-    struct str safe = str_escape(smtp_reply_text(reply), text, sizeof text), code = smtp_reply_enhanced(reply);
+    struct str safe = str_escape(smtp_reply_text(reply), text, sizeof text),
+               code = smtp_reply_enhanced(reply);
     printf("%u %.*s%s%.*s\n", reply->code, STR_ARG(code), code.len ? " " : "", STR_ARG(safe));
 }
 
@@ -61,7 +67,8 @@ static void take_event(struct send *send, const struct smtp_client_event *event)
     switch (event->kind) {
     case SMTP_CLIENT_READY:
         if (smtp_client_send(&send->client, &send->mail) != OK) {
-            cli_complain("an address has a character that cannot be sent, or the message is too large for the server");
+            cli_complain("an address has a character that cannot be sent, or the message is too "
+                         "large for the server");
             finish(send, CLI_USAGE);
         }
         break;
@@ -79,7 +86,7 @@ static void take_event(struct send *send, const struct smtp_client_event *event)
     case SMTP_CLIENT_REFUSED:
         print_reply(event->reply);
         finish(send, event->reply->code >= 500 || send->is_refused ? CLI_WANTING
-                                    : event->reply->code >= 400    ? CLI_TRY_AGAIN
+                     : event->reply->code >= 400                   ? CLI_TRY_AGAIN
                                                                    : CLI_GOOD);
         break;
     case SMTP_CLIENT_FAILED:
@@ -118,7 +125,8 @@ static bool write_str(struct send *send, struct str s, size_t *ret_wrote)
 static void write_body(struct send *send)
 {
     size_t wrote;
-    while (send->wire_at < send->wire.len && write_str(send, str_from(buf_str(&send->wire), send->wire_at), &wrote)) {
+    while (send->wire_at < send->wire.len &&
+            write_str(send, str_from(buf_str(&send->wire), send->wire_at), &wrote)) {
         send->wire_at += wrote;
     }
     if (send->wire_at == send->wire.len) {
@@ -149,7 +157,8 @@ static void on_event(void *ctx, struct net_conn *conn, enum net_event event)
     if (event == NET_FAILED) {
         struct net_info info;
         send->net->ops->info(conn, &info);
-        cli_complain("%s does not answer: %s\n  is the node running? outpost serve --sandbox", send->server, info.why.text);
+        cli_complain("%s does not answer: %s\n  is the node running? outpost serve --sandbox",
+                send->server, info.why.text);
         finish(send, CLI_TRY_AGAIN);
         return;
     }
@@ -275,7 +284,8 @@ static int run(struct send *send, const struct ip_port *at)
         cli_complain("%s: %s", send->server, why.text);
         return CLI_TRY_AGAIN;
     }
-    send->net->ops->timer(send->net, mono_after(clock_mono(clock_real()), SEND_MS_MAX), on_deadline, send);
+    send->net->ops->timer(
+            send->net, mono_after(clock_mono(clock_real()), SEND_MS_MAX), on_deadline, send);
     net_run_real(send->net, no_wake, NULL);
     send->net->ops->close(send->conn, false);
     net_free_real(send->net);
@@ -288,8 +298,9 @@ int cmd_send(int argc, char **argv)
     int count, code;
     send.server = "127.0.0.1:2525";
     const struct cli_option options[] = { { "from", &send.from, NULL }, { "to", &send.to, NULL },
-        { "subject", &send.subject, NULL }, { "tag", &send.tag, NULL }, { "stream", &send.stream, NULL },
-        { "body", &send.body, NULL }, { "raw", &send.raw, NULL }, { "server", &send.server, NULL } };
+        { "subject", &send.subject, NULL }, { "tag", &send.tag, NULL },
+        { "stream", &send.stream, NULL }, { "body", &send.body, NULL }, { "raw", &send.raw, NULL },
+        { "server", &send.server, NULL } };
     if (!cli_options(argc, argv, options, COUNT_OF(options), help, &count, &code)) {
         return code;
     }

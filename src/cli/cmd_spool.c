@@ -15,11 +15,15 @@ static const char help[] =
         "\n"
         "  outpost spool check                            the spool of the configuration\n"
         "  outpost spool check DIR --deep                 message contents too\n"
-        "  outpost spool check DIR --salvage EXISTING_DIR writes every open message as .eml with its envelope\n"
-        "  outpost spool adopt                            take over a spool that was copied from another host;\n"
-        "                                                 what it held may be sent twice, and is marked so\n"
+        "  outpost spool check DIR --salvage EXISTING_DIR writes every open message as .eml with "
+        "its envelope\n"
+        "  outpost spool adopt                            take over a spool that was copied from "
+        "another host;\n"
+        "                                                 what it held may be sent twice, and is "
+        "marked so\n"
         "\n"
-        "options: --json, --config FILE. Exit 0: clean. 1: damage, or a torn tail (harmless: never acknowledged; said so).\n";
+        "options: --json, --config FILE. Exit 0: clean. 1: damage, or a torn tail (harmless: never "
+        "acknowledged; said so).\n";
 
 struct spool_args {
     const char *config, *salvage;
@@ -66,10 +70,12 @@ static void say(void *ctx, struct str line)
     fprintf(args->is_json ? stderr : stdout, "%.*s\n", STR_ARG(line));
 }
 
-static void print_result(const struct spool_args *args, const struct spool_check *check, const char *verdict)
+static void print_result(
+        const struct spool_args *args, const struct spool_check *check, const char *verdict)
 {
     if (args->is_json) {
-        printf("{\"verdict\":\"%s\",\"slots\":%llu,\"batches\":%llu,\"records\":%llu,\"open_messages\":%llu,"
+        printf("{\"verdict\":\"%s\",\"slots\":%llu,\"batches\":%llu,\"records\":%llu,\"open_"
+               "messages\":%llu,"
                "\"open_recipients\":%llu,\"torn_tail_bytes\":%llu,\"damages\":%llu}\n",
                 verdict, (unsigned long long)check->slots, (unsigned long long)check->batches,
                 (unsigned long long)check->records, (unsigned long long)check->messages_open,
@@ -77,9 +83,11 @@ static void print_result(const struct spool_args *args, const struct spool_check
                 (unsigned long long)check->damages);
         return;
     }
-    printf("%s: %llu slots, %llu batches, %llu records; %llu messages with %llu recipients are open\n", verdict,
-            (unsigned long long)check->slots, (unsigned long long)check->batches, (unsigned long long)check->records,
-            (unsigned long long)check->messages_open, (unsigned long long)check->rcpts_open);
+    printf("%s: %llu slots, %llu batches, %llu records; %llu messages with %llu recipients are "
+           "open\n",
+            verdict, (unsigned long long)check->slots, (unsigned long long)check->batches,
+            (unsigned long long)check->records, (unsigned long long)check->messages_open,
+            (unsigned long long)check->rcpts_open);
 }
 
 static int check(struct spool_args *args, const char *dir)
@@ -113,7 +121,10 @@ static int adopt(struct spool_args *args, const char *dir)
     struct disk *disk;
     struct spool *spool;
     struct why why = { 0 };
-    struct spool_conf conf = { .slot_bytes = 64 << 20, .spare_slots = 4, .is_adopting = true, .checkpoint_bytes = 1 << 30,
+    struct spool_conf conf = { .slot_bytes = 64 << 20,
+        .spare_slots = 4,
+        .is_adopting = true,
+        .checkpoint_bytes = 1 << 30,
         .checkpoint_ms = 600000 };
     if (!open_disk(args, dir, &disk)) {
         return CLI_TRY_AGAIN;
@@ -133,8 +144,9 @@ int cmd_spool(int argc, char **argv)
 {
     struct spool_args args = { 0 };
     int count, code;
-    const struct cli_option options[] = { { "config", &args.config, NULL }, { "salvage", &args.salvage, NULL },
-        { "json", NULL, &args.is_json }, { "deep", NULL, &args.is_deep } };
+    const struct cli_option options[] = { { "config", &args.config, NULL },
+        { "salvage", &args.salvage, NULL }, { "json", NULL, &args.is_json },
+        { "deep", NULL, &args.is_deep } };
     if (!cli_options(argc, argv, options, COUNT_OF(options), help, &count, &code)) {
         return code;
     }

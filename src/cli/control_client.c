@@ -2,8 +2,9 @@
  *
  * control_client.c - asks the node over its control socket: one HTTP/1.1 request a connection.
  *
- * Only ever speaks with our own node on a UNIX socket, whose replies carry Content-Length; so the few
- * lines here do, and the node's binary does not load a general HTTP client with all its libraries.
+ * Only ever speaks with our own node on a UNIX socket, whose replies carry Content-Length; so the
+ * few lines here do, and the node's binary does not load a general HTTP client with all its
+ * libraries.
  */
 #include "cli/cli.h"
 #include "config/config.h"
@@ -124,17 +125,19 @@ enum err cli_ask(const struct cli_node *node, const char *method, const char *pa
     }
     int fd = connect_to(socket_path);
     if (fd < 0) {
-        cli_complain("no node answers at %s: %s\n  start one with: outpost serve, or name its socket with --socket",
+        cli_complain("no node answers at %s: %s\n  start one with: outpost serve, or name its "
+                     "socket with --socket",
                 socket_path, strerror(errno));
         return E_REFUSED;
     }
     struct buf request;
     buf_init(&request, 2 << 20);
-    buf_addf(&request, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n", method,
-            path, body.len);
+    buf_addf(&request,
+            "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
+            method, path, body.len);
     buf_add(&request, body);
-    bool is_good = buf_err(&request) == OK && write_all(fd, buf_str(&request)) && read_all(fd, ret_body) &&
-            split_reply(ret_body, ret_status);
+    bool is_good = buf_err(&request) == OK && write_all(fd, buf_str(&request)) &&
+                   read_all(fd, ret_body) && split_reply(ret_body, ret_status);
     buf_done(&request);
     close(fd);
     if (!is_good) {

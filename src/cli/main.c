@@ -31,7 +31,8 @@ static const struct command {
 
 static void print_help(void)
 {
-    printf("Outpost %s sends the mail of applications and machines, and knows what became of every message.\n\n"
+    printf("Outpost %s sends the mail of applications and machines, and knows what became of every "
+           "message.\n\n"
            "usage: outpost COMMAND [OPTIONS]\n\n",
             OUTPOST_VERSION);
     for (size_t i = 0; i < COUNT_OF(commands); i++) {
@@ -41,7 +42,8 @@ static void print_help(void)
            "  outpost serve --sandbox\n"
            "  outpost send --from app@example.com --to user@example.net --subject Hello\n"
            "  outpost trace --recipient user@example.net\n\n"
-           "outpost COMMAND --help has examples of each. Exit: 0 good, 1 found wanting, 2 usage, 75 try again.\n");
+           "outpost COMMAND --help has examples of each. Exit: 0 good, 1 found wanting, 2 usage, "
+           "75 try again.\n");
 }
 
 /* How many edits turn a into b, at most 3: for "did you mean". */
@@ -86,7 +88,8 @@ static int unknown_command(const char *name)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_DFL);
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+            strcmp(argv[1], "help") == 0) {
         print_help();
         return argc < 2 ? CLI_USAGE : CLI_GOOD;
     }

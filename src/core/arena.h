@@ -18,8 +18,8 @@ struct arena {
 };
 
 void arena_init(struct arena *arena, size_t max_bytes);
-void arena_done(struct arena *arena);  /* frees all */
-void arena_reset(struct arena *arena); /* frees all but one block */
+void arena_done(struct arena *arena);                             /* frees all */
+void arena_reset(struct arena *arena);                            /* frees all but one block */
 MUST_USE void *arena_new(struct arena *arena, size_t size_bytes); /* zeroed, 16-aligned */
 /* Copy of s in the arena; ptr == NULL (and len 0) where memory ran out and s was not empty. A NUL
  * follows the copy, so it also serves as a C string at the edge. */

@@ -70,7 +70,10 @@ struct str {
     size_t len;
 };
 #define STR(literal) ((struct str){ "" literal, sizeof(literal) - 1 })
-#define STR_INIT(literal) { "" literal, sizeof(literal) - 1 } /* in static tables */
+#define STR_INIT(literal)                                                                          \
+    {                                                                                              \
+        "" literal, sizeof(literal) - 1                                                            \
+    }                                    /* in static tables */
 #define STR_ARG(s) (int)(s).len, (s).ptr /* for "%.*s" */
 static inline struct str str_of(const char *ptr, size_t len)
 {
@@ -82,7 +85,8 @@ static inline struct str str_from_c(const char *nul_terminated)
 }
 
 /* Two clocks that must not be mixed up. mono never steps and counts suspended time; wall is UTC
- * since 1970 and may jump. Arithmetic on both is in milliseconds; 0 means "never" for a deadline. */
+ * since 1970 and may jump. Arithmetic on both is in milliseconds; 0 means "never" for a deadline.
+ */
 struct mono {
     int64_t ms;
 };

@@ -20,7 +20,7 @@ struct buf {
 };
 
 void buf_init(struct buf *buf, size_t max_bytes);
-void buf_done(struct buf *buf); /* frees; buf is empty and usable again with the same maximum */
+void buf_done(struct buf *buf);  /* frees; buf is empty and usable again with the same maximum */
 void buf_clear(struct buf *buf); /* length 0, no error, memory kept */
 enum err buf_err(const struct buf *buf);
 

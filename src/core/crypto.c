@@ -294,8 +294,8 @@ static EVP_PKEY_CTX *rsa_begin(const struct key *key, int (*init)(EVP_PKEY_CTX *
     return ctx;
 }
 
-static bool rsa_sign(const struct key *key, const uint8_t hash[SHA256_BYTES], uint8_t *signature,
-        size_t *len)
+static bool rsa_sign(
+        const struct key *key, const uint8_t hash[SHA256_BYTES], uint8_t *signature, size_t *len)
 {
     EVP_PKEY_CTX *ctx = rsa_begin(key, EVP_PKEY_sign_init, /*is_sha1*/ false);
     bool is_done = ctx && EVP_PKEY_sign(ctx, signature, len, hash, SHA256_BYTES) == 1;
@@ -303,8 +303,8 @@ static bool rsa_sign(const struct key *key, const uint8_t hash[SHA256_BYTES], ui
     return is_done;
 }
 
-static bool ed25519_sign(const struct key *key, const uint8_t hash[SHA256_BYTES],
-        uint8_t *signature, size_t *len)
+static bool ed25519_sign(
+        const struct key *key, const uint8_t hash[SHA256_BYTES], uint8_t *signature, size_t *len)
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     bool is_done = ctx && EVP_DigestSignInit(ctx, NULL, NULL, NULL, key->pkey) == 1 &&

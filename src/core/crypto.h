@@ -38,7 +38,8 @@ enum key_kind key_kind(const struct key *key);
 uint32_t key_bits(const struct key *key); /* RSA modulus; 256 for Ed25519 */
 void key_free(struct key *key);
 
-/* RSASSA-PKCS1-v1_5 over a finished SHA-256 hash, or pure Ed25519 over the hash bytes (RFC 8463 3). */
+/* RSASSA-PKCS1-v1_5 over a finished SHA-256 hash, or pure Ed25519 over the hash bytes (RFC 8463 3).
+ */
 MUST_USE enum err key_sign(const struct key *key, const uint8_t hash[SHA256_BYTES],
         uint8_t ret_signature[SIGNATURE_BYTES_MAX], size_t *ret_len);
 bool key_verify(const struct key *key, struct str hash, bool is_sha1, struct str signature);

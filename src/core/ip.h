@@ -32,8 +32,8 @@ MUST_USE enum err ip_parse(struct str text, struct ip *ret_ip);
 MUST_USE enum err ip_port_parse(struct str text, struct ip_port *ret_at);
 /* "10.0.0.0/8", a bare address is a whole-length network. E_SYNTAX also where host bits are set. */
 MUST_USE enum err ip_net_parse(struct str text, struct ip_net *ret_net);
-struct str ip_format(struct ip ip, char dst[IP_TEXT_CAP]);            /* IPv6 as RFC 5952 */
-struct str ip_port_format(struct ip_port at, char dst[IP_TEXT_CAP]);  /* [v6]:port */
+struct str ip_format(struct ip ip, char dst[IP_TEXT_CAP]);           /* IPv6 as RFC 5952 */
+struct str ip_port_format(struct ip_port at, char dst[IP_TEXT_CAP]); /* [v6]:port */
 bool ip_eq(struct ip a, struct ip b);
 bool ip_in(struct ip ip, const struct ip_net *net);
 struct ip ip_masked(struct ip ip, uint8_t prefix_bits); /* for counting per /32, /64 */

@@ -7,8 +7,8 @@
  * signals its thread, the simulation marks the owner runnable. This is the only lock in Outpost.
  *
  * Two ways to send. mailbox_send respects the bound: on E_FULL or E_CLOSED the letter stays the
- * sender's, who answers 4xx or stops reading. mailbox_answer never refuses for fullness: for answers
- * and outcomes, whose number is bounded by the requests that caused them.
+ * sender's, who answers 4xx or stops reading. mailbox_answer never refuses for fullness: for
+ * answers and outcomes, whose number is bounded by the requests that caused them.
  */
 #ifndef OUTPOST_CORE_MAILBOX_H
 #define OUTPOST_CORE_MAILBOX_H
@@ -38,12 +38,14 @@ struct mailbox {
 };
 
 void mailbox_init(struct mailbox *box, uint32_t count_max, void (*wake)(void *), void *wake_ctx);
-void mailbox_done(struct mailbox *box); /* must be empty or closed; letters left are leaked: drain first */
+void mailbox_done(
+        struct mailbox *box); /* must be empty or closed; letters left are leaked: drain first */
 
 MUST_USE enum err mailbox_send(struct mailbox *box, struct letter *letter);
 void mailbox_answer(struct mailbox *box, struct letter *letter);
 /* Puts off this thread's wake-ups until mailbox_flush: a turn that sends many letters wakes each
- * receiver once, at its end. Whoever has called this calls mailbox_flush before it blocks, always. */
+ * receiver once, at its end. Whoever has called this calls mailbox_flush before it blocks, always.
+ */
 void mailbox_defer(void);
 void mailbox_flush(void); /* wakes whom it put off; fine, and cheap, when there is nobody */
 

@@ -139,8 +139,8 @@ struct unit {
 };
 
 /* Splits "30s" into number and unit, finds the unit, multiplies within max. */
-static enum err str_to_scaled(struct str s, const struct unit *unit, size_t unit_count,
-        uint64_t max, uint64_t *ret_value)
+static enum err str_to_scaled(
+        struct str s, const struct unit *unit, size_t unit_count, uint64_t max, uint64_t *ret_value)
 {
     size_t digits = 0;
     while (digits < s.len && ascii_is_digit(s.ptr[digits])) {

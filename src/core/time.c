@@ -10,7 +10,7 @@
 #include "core/str.h"
 
 enum { DAYS_PER_ERA = 146097, DAYS_TO_1970 = 719468, MS_PER_DAY = 86400000 };
-enum { YEAR_MAX = 292000000 }; /* its milliseconds fit 64 bits */
+enum { YEAR_MAX = 292000000 };                  /* its milliseconds fit 64 bits */
 static const int64_t second_max = 253402300799; /* 9999-12-31T23:59:59Z */
 
 static const char weekday_names[7][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };

@@ -10,7 +10,7 @@
 enum { TIME_TEXT_CAP = 40 };
 
 struct civil {
-    int32_t year; /* 1970 .. 9999 when formatted */
+    int32_t year;                                      /* 1970 .. 9999 when formatted */
     uint8_t month, day, hour, minute, second, weekday; /* month and day from 1; Sunday = 0 */
     uint16_t ms;
 };
@@ -18,9 +18,10 @@ struct civil civil_from_wall(struct wall wall);
 struct wall wall_from_civil(struct civil civil); /* weekday ignored */
 
 size_t time_rfc3339(struct wall wall, char dst[TIME_TEXT_CAP]); /* 2026-11-25T13:07:09.123Z */
-size_t time_rfc5322(struct wall wall, char dst[TIME_TEXT_CAP]); /* Wed, 25 Nov 2026 13:07:09 +0000 */
-size_t time_syslog(struct wall wall, char dst[TIME_TEXT_CAP]);  /* Nov 25 13:07:09 (UTC) */
-size_t time_day(struct wall wall, char dst[TIME_TEXT_CAP]);     /* 2026-11-25 */
+size_t time_rfc5322(
+        struct wall wall, char dst[TIME_TEXT_CAP]);            /* Wed, 25 Nov 2026 13:07:09 +0000 */
+size_t time_syslog(struct wall wall, char dst[TIME_TEXT_CAP]); /* Nov 25 13:07:09 (UTC) */
+size_t time_day(struct wall wall, char dst[TIME_TEXT_CAP]);    /* 2026-11-25 */
 /* RFC 3339 with Z or offset, or a plain number of seconds. */
 MUST_USE enum err time_parse_rfc3339(struct str text, struct wall *ret_wall);
 

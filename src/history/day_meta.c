@@ -59,6 +59,7 @@ bool position_is_before(const struct spool_position *a, const struct spool_posit
 void day_meta_encode(struct buf *dst, const struct day_meta *meta)
 {
     add_varint(dst, META_VERSION);
+    add_varint(dst, (uint64_t)meta->made_at.ms);
     add_varint(dst, meta->epoch);
     add_varint(dst, meta->upto.batch_seq);
     add_varint(dst, meta->upto.index);
@@ -105,6 +106,7 @@ enum err day_meta_decode(struct str bytes, struct day_meta *ret_meta)
     if (cur_varint(&cur) != META_VERSION) {
         return E_CORRUPT;
     }
+    meta.made_at.ms = (int64_t)cur_varint(&cur);
     meta.epoch = cur_varint(&cur);
     meta.upto.batch_seq = cur_varint(&cur);
     meta.upto.index = (uint32_t)cur_varint(&cur);

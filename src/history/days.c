@@ -55,6 +55,7 @@ static enum err days_add(struct days *days, int32_t number, uint32_t part, struc
     day->number = number;
     day->part = part;
     day_name_format(number, part, day->name);
+    day->meta.made_at.ms = number * INT64_C(86400000); /* should its own state not be readable */
     day->stories_end = &day->stories;
     buf_init(&day->refused, REFUSED_BYTES_MAX);
     uint32_t at = days->count++;
@@ -72,7 +73,7 @@ static enum err day_read_meta(struct days *days, struct day *day, struct why *wh
     struct str bytes;
     enum err err = store_get(day->store, STORE_META, 0, &bytes, why);
     if (err == E_NOT_FOUND) { /* made, but nothing was ever committed */
-        day->meta = (struct day_meta){ .epoch = days->epoch };
+        day->meta = (struct day_meta){ .epoch = days->epoch, .made_at = days->age_now };
         return OK;
     }
     if (err == OK) {
@@ -498,16 +499,39 @@ static uint64_t all_bytes(const struct days *days)
     return bytes;
 }
 
-bool days_retire(struct days *days, struct wall now, uint32_t days_max, uint64_t bytes_max)
+struct wall days_last_made(const struct days *days)
+{
+    struct wall last = { 0 };
+    for (uint32_t i = 0; i < days->count; i++) {
+        struct wall made_at = days->day[i]->meta.made_at;
+        last = made_at.ms > last.ms ? made_at : last;
+    }
+    return last;
+}
+
+static uint32_t first_made(const struct days *days)
+{
+    uint32_t first = 0;
+    for (uint32_t i = 1; i < days->count; i++) {
+        if (days->day[i]->meta.made_at.ms < days->day[first]->meta.made_at.ms) {
+            first = i;
+        }
+    }
+    return first;
+}
+
+bool days_retire(struct days *days, uint32_t days_max, uint64_t bytes_max)
 {
     if (days->count < 2) {
         return false;
     }
-    struct day *oldest = days->day[0];
-    bool is_old = oldest->number + (int64_t)days_max < day_of(now);
-    if (oldest->is_dirty || (!is_old && (bytes_max == 0 || all_bytes(days) <= bytes_max))) {
+    uint32_t at = first_made(days);
+    struct day *oldest = days->day[at];
+    bool is_old = day_of(oldest->meta.made_at) + (int64_t)days_max < day_of(days->age_now);
+    if (!is_old && (bytes_max == 0 || all_bytes(days) <= bytes_max)) {
         return false;
     }
+    ASSERT(!oldest->is_dirty && oldest->stories == NULL);
     struct why why = { 0 };
     store_close(oldest->store);
     oldest->store = NULL;
@@ -520,6 +544,6 @@ bool days_retire(struct days *days, struct wall now, uint32_t days_max, uint64_t
             is_old ? "older than history keeps" : "history is at its size limit");
     day_free(oldest);
     days->count--;
-    memmove(days->day, days->day + 1, days->count * sizeof(struct day *));
+    memmove(days->day + at, days->day + at + 1, (days->count - at) * sizeof(struct day *));
     return true;
 }

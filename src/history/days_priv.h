@@ -30,6 +30,7 @@ int32_t day_of(struct wall at); /* since 1970, within what a name can say */
 
 /* Row 0 of a file's meta table. */
 struct day_meta {
+    struct wall made_at;          /* in the time by which files are old */
     uint64_t epoch;               /* of positions and message numbers: see struct days */
     struct spool_position upto;   /* complete for all records before this */
     uint64_t msg_first, msg_last; /* least and greatest message number */
@@ -69,7 +70,8 @@ struct days {
     struct day **day; /* by number, then part */
     uint32_t count, cap;
     uint64_t use_counter;
-    uint64_t epoch; /* 0: not known yet */
+    uint64_t epoch;      /* 0: not known yet */
+    struct wall age_now; /* the time by which files are old, see scribe.c */
     struct day_name *broken;
     uint32_t broken_count;
     struct day_name unreadable; /* that failed last, so often in a row */
@@ -100,9 +102,10 @@ MUST_USE enum err day_commit(
 /* All files durable as committed. *ret_is_whole false: a reader is in the way; ask again. */
 MUST_USE enum err days_checkpoint(struct days *days, bool *ret_is_whole, struct why *why);
 uint64_t days_wal_bytes(const struct days *days);
-/* Removes the oldest file where one is older than `days` or all together are larger than bytes_max.
- * The youngest always stays. Returns whether one was removed. */
-bool days_retire(struct days *days, struct wall now, uint32_t days_max, uint64_t bytes_max);
+/* Removes the file that was made first, where it was made longer ago than days_max or all together
+ * are larger than bytes_max; never the one made last. Nothing is uncommitted. Was one removed? */
+bool days_retire(struct days *days, uint32_t days_max, uint64_t bytes_max);
+struct wall days_last_made(const struct days *days); /* when, in the time of age_now; 0: no file */
 
 /* ---- the durable position ------------------------------------------------------------------- */
 

@@ -13,14 +13,14 @@
 
 enum {
     HASH_BITS = 31,
-    SAME_BITS = 10,
-    RUN_BITS = 22,
+    SAME_BITS = 12,
+    RUN_BITS = 20,
     CHUNK_BYTES = 4030, /* with its row it fills a page of 4096 */
     ENTRY_BYTES_MAX = 20,
     MERGE_COUNT = 8,
     LEVEL_COUNT = 7,
-    RUN_KEYS_FULL = 131072,         /* is merged no more */
-    SAME_MAX = (1 << SAME_BITS) - 1 /* 8 × RUN_KEYS_FULL / 4 equal hashes of ≤ 6 bytes: 400 */
+    RUN_KEYS_FULL = 524288,         /* is merged no more */
+    SAME_MAX = (1 << SAME_BITS) - 1 /* 8 × RUN_KEYS_FULL / 4 equal hashes of ≤ 6 bytes: 1,600 */
 };
 static_assert(HASH_BITS + SAME_BITS + RUN_BITS == 63, "row numbers are not negative");
 
@@ -161,7 +161,7 @@ static bool run_begin(
         struct chunk_writer *writer, struct store *store, struct key_runs *runs, struct why *why)
 {
     if (runs->next_number >= 1U << RUN_BITS) {
-        return false; /* more than four million commits to one day */
+        return false; /* a million commits to one day */
     }
     writer->store = store;
     writer->why = why;

@@ -4,8 +4,8 @@
  *
  * A B-tree over hashes would dirty every page of itself at each commit. So each commit appends one
  * small sorted run, and eight runs of a size become one of the next size: about 30 bytes a message
- * at rest, each key written four times in its life. A look-up seeks once or twice in each run,
- * newest first; a run of full size has some 65,000 messages.
+ * at rest, each key written five times in its life. A look-up seeks once or twice in each run,
+ * newest first; a run of full size has half a million messages.
  */
 #ifndef OUTPOST_HISTORY_KEYS_PRIV_H
 #define OUTPOST_HISTORY_KEYS_PRIV_H

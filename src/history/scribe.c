@@ -45,27 +45,32 @@ static void note_logged(struct scribe *scribe)
     }
 }
 
-/* Clocks jump by years and back, and must not take the history along. So files age by a time that
- * follows the wall clock, but never faster than twice the time that truly passed. */
+/* Clocks jump by years and back, and must not take the history along. So files age by a time of
+ * their own: it runs as fast as time truly passes, and twice as fast while the wall clock is ahead.
+ */
 static void age_tick(struct scribe *scribe, struct mono now)
 {
+    struct wall *age_now = &scribe->days.age_now;
     int64_t passed_ms = now.ms - scribe->age_at.ms;
     int64_t wall_ms = clock_wall(scribe->clock).ms;
-    int64_t behind_ms = wall_ms > scribe->age_now.ms ? wall_ms - scribe->age_now.ms : 0;
-    scribe->age_now.ms += behind_ms / 2 < passed_ms ? behind_ms : 2 * passed_ms;
+    int64_t behind_ms = wall_ms > age_now->ms ? wall_ms - age_now->ms : 0;
+    int64_t twice_ms = behind_ms < 2 * passed_ms ? behind_ms : 2 * passed_ms;
+    age_now->ms += twice_ms > passed_ms ? twice_ms : passed_ms;
     scribe->age_at = now;
 }
 
+/* Where the last run left it, and the time off where that is credible. Not known: no file is older
+ * than the age it was made at. */
 static void age_begin(struct scribe *scribe, const struct start *start)
 {
     struct wall wall = clock_wall(scribe->clock);
+    struct wall *age_now = &scribe->days.age_now;
     int64_t off_ms = wall.ms - start->wall.ms;
     scribe->age_at = clock_mono(scribe->clock);
-    if (start->wall.ms == 0) {
-        scribe->age_now = wall;
-    } else {
+    *age_now = scribe->days.count > 0 ? days_last_made(&scribe->days) : wall;
+    if (start->wall.ms != 0) {
         bool is_trusted = off_ms >= 0 && off_ms <= OFF_TRUSTED_MS;
-        scribe->age_now.ms = start->age_now.ms + (is_trusted ? off_ms : 0);
+        age_now->ms = start->age_now.ms + (is_trusted ? off_ms : 0);
     }
 }
 
@@ -277,7 +282,7 @@ static void tell_consumed(struct scribe *scribe)
 static enum err store_start(struct scribe *scribe, struct start *start)
 {
     start->wall = clock_wall(scribe->clock);
-    start->age_now = scribe->age_now;
+    start->age_now = scribe->days.age_now;
     return start_store(scribe->disk, start, &scribe->why);
 }
 
@@ -384,13 +389,11 @@ static enum err work(struct scribe *scribe, struct mono now)
 
 static void retire(struct scribe *scribe, struct mono now)
 {
-    if (scribe->retire_at.ms != 0 && !mono_is_due(scribe->retire_at, now)) {
-        return;
+    if (scribe->has_work || (scribe->retire_at.ms != 0 && !mono_is_due(scribe->retire_at, now))) {
+        return; /* stories at work belong to files */
     }
-    age_tick(scribe, now);
     if (scribe->retire_at.ms != 0) {
-        (void)days_retire(
-                &scribe->days, scribe->age_now, scribe->conf.days, scribe->conf.bytes_max);
+        (void)days_retire(&scribe->days, scribe->conf.days, scribe->conf.bytes_max);
         if (store_start(scribe, &scribe->durable) != OK) { /* so that an idle node's time counts */
             log_warn(scribe->log, "history", "%s", scribe->why.text);
         }
@@ -400,7 +403,7 @@ static void retire(struct scribe *scribe, struct mono now)
 
 static struct mono next_deadline(const struct scribe *scribe, struct mono now)
 {
-    struct mono due = scribe->retire_at;
+    struct mono due = { scribe->has_work ? 0 : scribe->retire_at.ms };
     if (!scribe->is_at_end) {
         return now;
     }
@@ -420,6 +423,7 @@ struct mono scribe_turn(struct scribe *scribe, struct mono now)
         return scribe->retry_at;
     }
     scribe->retry_at = (struct mono){ 0 };
+    age_tick(scribe, now);
     enum err err = work(scribe, now);
     if (err != OK) {
         atomic_store(&scribe->is_caught_up, false);

@@ -33,8 +33,7 @@ struct scribe {
     bool is_consumed_told;
     bool has_work; /* read since the last commit */
     struct mono first_work_at, first_commit_at, retry_at, retire_at;
-    struct wall age_now; /* the time by which files are old: see age_tick */
-    struct mono age_at;
+    struct mono age_at; /* when days.age_now was set */
     bool is_at_end;
     bool is_loaded;      /* `durable` was read from the disk once */
     bool is_spool_known; /* it is the one that was read before */

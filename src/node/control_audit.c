@@ -162,6 +162,20 @@ static void take_rcpts(
     }
 }
 
+/* A segment between older and newer ones was used again: what became of those that are open here
+ * may have stood there, so they are no part of the count. */
+static void gap_take(struct journal_count *count)
+{
+    uint64_t key, value;
+    for (uint32_t at = 0; map_walk(&count->open, &at, &key, &value);) {
+        struct auditee *auditee = (struct auditee *)(uintptr_t)value;
+        count->accepted -= auditee->rcpt_count;
+        count->closed -= auditee->rcpt_count - auditee->open_count;
+        mem_free(auditee);
+    }
+    map_done(&count->open);
+}
+
 static enum err scan_journal(struct node *node, struct journal_count *count)
 {
     struct spool_view *view;
@@ -181,6 +195,9 @@ static enum err scan_journal(struct node *node, struct journal_count *count)
         }
         if (err == E_NOMEM) {
             break;
+        }
+        if (err == E_CORRUPT) {
+            gap_take(count);
         }
         at = record.next;
     }

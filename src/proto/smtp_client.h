@@ -139,7 +139,7 @@ struct smtp_client_txn {
     uint32_t answered_pos;               /* the next command to be answered */
     uint32_t accepted_count;             /* recipients */
     bool mail_is_refused;
-    bool has_orphan; /* a recipient was accepted although MAIL was not */
+    bool has_orphan;   /* a recipient was accepted although MAIL was not */
     bool has_lone_dot; /* 354 though nobody was accepted: a dot alone ends it (RFC 2920 3.1) */
     bool is_over;      /* that dot is answered */
 };

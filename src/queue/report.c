@@ -10,8 +10,8 @@
 
 enum {
     REPORT_BYTES_MAX = 32 << 20,
-    /* A report is stored in one piece of at most SPOOL_INLINE_BYTES_MAX, and up to 400 KiB of it are
-     * the header of the original: more recipients than fit get a report of their own. */
+    /* A report is stored in one piece of at most SPOOL_INLINE_BYTES_MAX, and up to 400 KiB of it
+     * are the header of the original: more recipients than fit get a report of their own. */
     REPORT_ROOM_BYTES = 600 << 10,
     REPORT_RCPT_BYTES = 1150 /* what mail/dsn.h writes of one at most, beside host and text */
 };

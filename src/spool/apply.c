@@ -242,7 +242,8 @@ static void apply_to_rcpt(struct spool *spool, struct msg *msg, uint32_t number,
         return;
     }
     if (details->attempt_no > rcpt->tries) {
-        rcpt->tries = (uint16_t)(details->attempt_no > UINT16_MAX ? UINT16_MAX : details->attempt_no);
+        rcpt->tries =
+                (uint16_t)(details->attempt_no > UINT16_MAX ? UINT16_MAX : details->attempt_no);
     }
     if (details->has_due) {
         rcpt_set_due(rcpt, details->due.ms);
@@ -293,8 +294,7 @@ static bool apply_outcome(struct spool *spool, struct str payload)
         return false;
     }
     struct details details = { outcome.attempt_no, true, outcome.due, outcome.maybe_duplicate };
-    apply_to_rcpts(
-            spool, outcome.msg_id, outcome.rcpt_count, events[outcome.result], &details);
+    apply_to_rcpts(spool, outcome.msg_id, outcome.rcpt_count, events[outcome.result], &details);
     return true;
 }
 

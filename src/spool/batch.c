@@ -252,8 +252,8 @@ static enum err accept_fill(struct spool *spool, struct str envelope_bytes, stru
     return OK;
 }
 
-static enum err accept_limits(const struct blob *envelope, const struct blob *content,
-        const struct spool_body *body)
+static enum err accept_limits(
+        const struct blob *envelope, const struct blob *content, const struct spool_body *body)
 {
     if (envelope->size_bytes > SPOOL_ENVELOPE_BYTES_MAX) {
         return E_TOO_BIG;
@@ -297,8 +297,8 @@ enum err spool_batch_accept(struct spool *spool, struct blob *envelope, struct b
     return err;
 }
 
-enum err batch_move(struct spool *spool, struct msg *msg, struct str envelope,
-        struct blob *content, uint32_t content_crc, const struct spool_extent *extent)
+enum err batch_move(struct spool *spool, struct msg *msg, struct str envelope, struct blob *content,
+        uint32_t content_crc, const struct spool_extent *extent)
 {
     struct buf extents, states;
     buf_init(&extents, SPOOL_EXTENT_COUNT_MAX * STORED_EXTENT_BYTES);
@@ -407,7 +407,8 @@ void batch_back(struct spool *spool, const struct batch_mark *mark)
     buf_cut(&batch->head, mark->head_len);
 }
 
-/* ---- streamed chunks ---------------------------------------------------------------------------- */
+/* ---- streamed chunks ----------------------------------------------------------------------------
+ */
 
 static void chunks_forget(struct spool *spool)
 {

@@ -40,7 +40,8 @@ static void tell(struct check *check, const char *format, ...)
     int len = vsnprintf(line, sizeof line, format, args);
     va_end(args);
     if (len > 0) {
-        check->say(check->ctx, str_of(line, (size_t)len < sizeof line ? (size_t)len : sizeof line - 1));
+        check->say(check->ctx,
+                str_of(line, (size_t)len < sizeof line ? (size_t)len : sizeof line - 1));
     }
 }
 
@@ -53,7 +54,8 @@ static void log_to_say(void *ctx, enum log_level level, struct str line)
     }
 }
 
-/* ---- segments ------------------------------------------------------------------------------------- */
+/* ---- segments
+ * ------------------------------------------------------------------------------------- */
 
 static void batch_count(struct check *check, const struct scan_batch *batch)
 {
@@ -111,7 +113,8 @@ static enum err segments_walk(struct check *check)
     return OK;
 }
 
-/* ---- salvage ----------------------------------------------------------------------------------------- */
+/* ---- salvage
+ * ----------------------------------------------------------------------------------------- */
 
 static void json_str(struct buf *dst, const char *name, struct str value)
 {
@@ -170,8 +173,8 @@ static void json_envelope(struct buf *dst, const struct spool_envelope *envelope
     buf_add_c(dst, "}\n");
 }
 
-static enum err save(struct disk *disk, const char *name, const struct iovec *iov, uint32_t iov_count,
-        uint64_t *offset, struct why *why)
+static enum err save(struct disk *disk, const char *name, const struct iovec *iov,
+        uint32_t iov_count, uint64_t *offset, struct why *why)
 {
     struct disk_file *file;
     enum err err = disk->ops->open(disk, name, DISK_WRITE | DISK_CREATE, &file, why);
@@ -186,8 +189,7 @@ static enum err save(struct disk *disk, const char *name, const struct iovec *io
     return err;
 }
 
-static enum err save_blob(
-        struct disk *disk, const char *name, struct blob *blob, struct why *why)
+static enum err save_blob(struct disk *disk, const char *name, struct blob *blob, struct why *why)
 {
     struct iovec iov[SAVE_IOV_COUNT];
     uint64_t offset = 0;
@@ -224,7 +226,8 @@ static enum err salvage_msg(struct check *check, struct msg *msg, struct blob *c
     return err;
 }
 
-/* ---- messages ------------------------------------------------------------------------------------------ */
+/* ---- messages
+ * ------------------------------------------------------------------------------------------ */
 
 static enum err msg_check(struct check *check, struct msg *msg, struct why *why)
 {

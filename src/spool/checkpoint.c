@@ -45,7 +45,8 @@ void checkpoint_close(struct spool *spool)
     }
 }
 
-/* ---- writing -------------------------------------------------------------------------------------- */
+/* ---- writing
+ * -------------------------------------------------------------------------------------- */
 
 struct ckpt_out {
     struct spool *spool;
@@ -166,8 +167,10 @@ static void checkpoint_failed(struct spool *spool)
     ckpt->replay_seg[ckpt->next] = 0; /* no slot is freed until it is good again */
     ckpt->is_written = false;
     if (!ckpt->is_failing) {
-        log_error(spool->log, "spool", "cannot write checkpoint %s: starts take longer and slots "
-                "are not used again", ckpt_names[ckpt->next]);
+        log_error(spool->log, "spool",
+                "cannot write checkpoint %s: starts take longer and slots "
+                "are not used again",
+                ckpt_names[ckpt->next]);
     }
     ckpt->is_failing = true;
 }
@@ -262,7 +265,8 @@ bool checkpoint_is_due(const struct spool *spool, struct mono now)
     return since > 0 && mono_is_due(mono_after(ckpt->made_at, spool->conf.checkpoint_ms), now);
 }
 
-/* ---- reading --------------------------------------------------------------------------------------- */
+/* ---- reading
+ * --------------------------------------------------------------------------------------- */
 
 struct ckpt_in {
     struct disk_file *file;
@@ -280,7 +284,8 @@ static void in_fill(struct ckpt_in *in)
     uint64_t want = in->cap - keep;
     want = want > in->end - in->at ? in->end - in->at : want;
     size_t len = 0;
-    if (in->file->disk->ops->read(in->file, in->buf + keep, (size_t)want, in->at, &len, &why) != OK ||
+    if (in->file->disk->ops->read(in->file, in->buf + keep, (size_t)want, in->at, &len, &why) !=
+                    OK ||
             len != want) {
         in->bad = true;
         len = 0;
@@ -306,7 +311,10 @@ static const char *in_take(struct ckpt_in *in, size_t bytes)
 static bool body_is_whole(struct ckpt_in *in, const struct ckpt_header *header)
 {
     uint32_t crc = 0;
-    *in = (struct ckpt_in){ .file = in->file, .at = CKPT_BODY_AT, .buf = in->buf, .cap = in->cap,
+    *in = (struct ckpt_in){ .file = in->file,
+        .at = CKPT_BODY_AT,
+        .buf = in->buf,
+        .cap = in->cap,
         .end = CKPT_BODY_AT + header->body_len };
     while (in->at < in->end && !in->bad) {
         in->pos = in->len;
@@ -413,7 +421,10 @@ static enum err msg_get(struct spool *spool, struct ckpt_in *in)
 
 static enum err body_get(struct spool *spool, struct ckpt_in *in, const struct ckpt_header *header)
 {
-    *in = (struct ckpt_in){ .file = in->file, .at = CKPT_BODY_AT, .buf = in->buf, .cap = in->cap,
+    *in = (struct ckpt_in){ .file = in->file,
+        .at = CKPT_BODY_AT,
+        .buf = in->buf,
+        .cap = in->cap,
         .end = CKPT_BODY_AT + header->body_len };
     for (uint64_t i = 0; i < header->slot_count; i++) {
         if (!slot_get(spool, in)) {

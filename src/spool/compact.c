@@ -40,7 +40,8 @@ void compact_done(struct spool *spool)
     spool->view = NULL;
 }
 
-/* ---- which slot ----------------------------------------------------------------------------------- */
+/* ---- which slot
+ * ----------------------------------------------------------------------------------- */
 
 static bool slot_is_worth_it(const struct spool *spool, const struct slot *slot, struct wall now)
 {
@@ -78,7 +79,8 @@ static bool msg_is_in(const struct msg *msg, uint32_t slot)
     return is_in;
 }
 
-/* ---- moving ----------------------------------------------------------------------------------------- */
+/* ---- moving
+ * ----------------------------------------------------------------------------------------- */
 
 static struct spool_where msg_where(const struct msg *msg)
 {
@@ -97,7 +99,8 @@ static enum err written_and_synced(struct spool *spool)
 /* A message that cannot be read stays where it is, and so does its slot. */
 static void msg_unreadable(struct spool *spool, const struct msg *msg, const struct why *why)
 {
-    log_error(spool->log, "spool", "cannot move a message out of slot %u: %s", msg->slot, why->text);
+    log_error(
+            spool->log, "spool", "cannot move a message out of slot %u: %s", msg->slot, why->text);
     spool->slot[spool->mover.slot].is_damaged = true;
     spool->damaged_ranges++;
 }
@@ -113,7 +116,8 @@ static enum err move_inline(struct spool *spool, struct msg *msg, uint64_t *move
         err = spool_view_message(spool->view, &where, msg->msg_id, NULL, NULL, &content, &why);
         if (err == OK) {
             *moved_bytes += content->size_bytes + read.stored.envelope_len;
-            err = batch_move(spool, msg, read.stored.envelope, content, read.stored.content_crc, NULL);
+            err = batch_move(
+                    spool, msg, read.stored.envelope, content, read.stored.content_crc, NULL);
             blob_give(content);
         }
         view_stored_done(&read);
@@ -131,8 +135,8 @@ static enum err move_chunk(struct spool *spool, struct msg *msg)
     struct why why = { 0 };
     struct blob *chunk = NULL;
     uint32_t ticket;
-    enum err err = view_extent(
-            spool->view, &msg->more->extent[mover->extent_done], NULL, &chunk, &why);
+    enum err err =
+            view_extent(spool->view, &msg->more->extent[mover->extent_done], NULL, &chunk, &why);
     if (err != OK) {
         msg_unreadable(spool, msg, &why);
         return err;
@@ -188,7 +192,8 @@ static enum err move_streamed(struct spool *spool, struct msg *msg)
     return err;
 }
 
-/* ---- a step --------------------------------------------------------------------------------------------- */
+/* ---- a step
+ * --------------------------------------------------------------------------------------------- */
 
 /* Collects messages of the slot into the open batch. OK: the walk is not at its end. */
 static enum err move_some(struct spool *spool)

@@ -5,7 +5,12 @@
  */
 #include "spool/spool.h"
 
-enum { ENVELOPE_VERSION = 1, TEXT_BYTES_MAX = 65536, META_TEXT_BYTES_MAX = 65536, SUBJECT_BYTES_MAX = 100 };
+enum {
+    ENVELOPE_VERSION = 1,
+    TEXT_BYTES_MAX = 65536,
+    META_TEXT_BYTES_MAX = 65536,
+    SUBJECT_BYTES_MAX = 100
+};
 
 void spool_rcpt_add(struct buf *dst, struct str address)
 {

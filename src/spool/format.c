@@ -74,7 +74,8 @@ void seg_header_encode(uint8_t dst[SEG_HEADER_BYTES], struct seg_header *header)
     put_u32(dst + SEG_HEADER_BYTES - 4, header->crc);
 }
 
-bool seg_header_decode(const uint8_t src[SEG_HEADER_BYTES], uint64_t spool_id, struct seg_header *ret_header)
+bool seg_header_decode(
+        const uint8_t src[SEG_HEADER_BYTES], uint64_t spool_id, struct seg_header *ret_header)
 {
     uint32_t crc = get_u32(src + SEG_HEADER_BYTES - 4);
     if (memcmp(src, seg_magic, 8) != 0 || get_u64(src + 8) != spool_id ||
@@ -113,8 +114,8 @@ void batch_header_encode(
     put_u32(dst + 60, header->crc);
 }
 
-bool batch_header_decode(const uint8_t src[BATCH_HEADER_BYTES], uint64_t spool_id,
-        struct batch_header *ret_header)
+bool batch_header_decode(
+        const uint8_t src[BATCH_HEADER_BYTES], uint64_t spool_id, struct batch_header *ret_header)
 {
     uint32_t crc = get_u32(src + 60);
     if (memcmp(src, batch_magic, 4) != 0 || get_u64(src + 8) != spool_id ||
@@ -169,8 +170,8 @@ void ckpt_header_encode(
     put_u32(dst + CKPT_HEADER_BYTES - 4, crc_seeded(spool_id, dst, CKPT_HEADER_BYTES - 4));
 }
 
-bool ckpt_header_decode(const uint8_t src[CKPT_HEADER_BYTES], uint64_t spool_id,
-        struct ckpt_header *ret_header)
+bool ckpt_header_decode(
+        const uint8_t src[CKPT_HEADER_BYTES], uint64_t spool_id, struct ckpt_header *ret_header)
 {
     if (memcmp(src, ckpt_magic, 8) != 0 || get_u64(src + 8) != spool_id ||
             get_u32(src + CKPT_HEADER_BYTES - 4) !=

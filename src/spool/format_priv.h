@@ -16,7 +16,7 @@ enum {
     RECORD_HEADER_BYTES = 16,
     SEG_HEADER_BYTES = 128,
     META_BYTES = 128,
-    RECORD_MAY_SKIP = 0x80,  /* flag: readers that do not know the type pass over it */
+    RECORD_MAY_SKIP = 0x80, /* flag: readers that do not know the type pass over it */
     BATCH_RECORD_COUNT_MAX = 4096,
     FORMAT_MAJOR = 1,
     FORMAT_MINOR = 0,
@@ -57,26 +57,27 @@ struct seg_header {
 };
 /* Fills header->crc. dst is the start of a zeroed page. */
 void seg_header_encode(uint8_t dst[SEG_HEADER_BYTES], struct seg_header *header);
-bool seg_header_decode(const uint8_t src[SEG_HEADER_BYTES], uint64_t spool_id, struct seg_header *ret_header);
+bool seg_header_decode(
+        const uint8_t src[SEG_HEADER_BYTES], uint64_t spool_id, struct seg_header *ret_header);
 
 /* ---- batch ---------------------------------------------------------------------------------- */
 
 struct batch_header {
-    uint32_t head_len;     /* records; the data section follows them without padding */
+    uint32_t head_len; /* records; the data section follows them without padding */
     uint64_t seg_seq;
     uint64_t batch_seq;
     uint64_t durable_upto; /* highest batch known synced when this was written */
     uint32_t payload_len;  /* head and data */
     uint16_t record_count;
-    uint32_t page;         /* own offset / PAGE_BYTES */
-    uint32_t prev_crc;     /* header CRC of the batch (or segment header) before */
+    uint32_t page;     /* own offset / PAGE_BYTES */
+    uint32_t prev_crc; /* header CRC of the batch (or segment header) before */
     uint32_t head_crc;
-    uint32_t crc;          /* of this header */
+    uint32_t crc; /* of this header */
 };
 void batch_header_encode(
         uint8_t dst[BATCH_HEADER_BYTES], uint64_t spool_id, struct batch_header *header);
-bool batch_header_decode(const uint8_t src[BATCH_HEADER_BYTES], uint64_t spool_id,
-        struct batch_header *ret_header);
+bool batch_header_decode(
+        const uint8_t src[BATCH_HEADER_BYTES], uint64_t spool_id, struct batch_header *ret_header);
 /* Bytes a batch takes in the slot, whole pages. */
 uint64_t batch_span(uint64_t payload_len);
 
@@ -105,13 +106,13 @@ bool record_next(struct str head, uint32_t *at, struct record_view *ret_record);
 enum { STORED_FIXED_BYTES = 56, STORED_EXTENT_BYTES = 12, STORED_RCPT_BYTES = 12 };
 struct stored {
     uint32_t crc;
-    uint32_t data_at;      /* inline content: offset from the batch header; 0: streamed */
+    uint32_t data_at; /* inline content: offset from the batch header; 0: streamed */
     uint32_t content_crc;
     uint32_t extent_count;
     uint64_t content_bytes;
     int64_t accepted_ms;
     uint32_t rcpt_count;
-    uint32_t state_count;  /* MOVE: entries of rcpts that follow; ACCEPT: 0 */
+    uint32_t state_count; /* MOVE: entries of rcpts that follow; ACCEPT: 0 */
     uint32_t envelope_len;
     struct str extents, states, envelope;
 };
@@ -140,10 +141,10 @@ bool record_data(const struct record_view *record, struct body_piece *ret_piece)
 enum { CKPT_HEADER_BYTES = 512, CKPT_COUNTER_COUNT = 2 + SPOOL_STATE_COUNT };
 struct ckpt_header {
     uint64_t version;
-    uint64_t replay_seg;    /* replay goes on in this segment … */
-    uint64_t replay_at;     /* … at this offset */
-    uint64_t last_batch;    /* last batch that is in the checkpoint */
-    uint32_t replay_crc;    /* what the next batch chains to */
+    uint64_t replay_seg; /* replay goes on in this segment … */
+    uint64_t replay_at;  /* … at this offset */
+    uint64_t last_batch; /* last batch that is in the checkpoint */
+    uint32_t replay_crc; /* what the next batch chains to */
     uint64_t durable_upto;
     uint64_t body_len;
     uint32_t body_crc;
@@ -152,8 +153,8 @@ struct ckpt_header {
 };
 void ckpt_header_encode(
         uint8_t dst[CKPT_HEADER_BYTES], uint64_t spool_id, const struct ckpt_header *header);
-bool ckpt_header_decode(const uint8_t src[CKPT_HEADER_BYTES], uint64_t spool_id,
-        struct ckpt_header *ret_header);
+bool ckpt_header_decode(
+        const uint8_t src[CKPT_HEADER_BYTES], uint64_t spool_id, struct ckpt_header *ret_header);
 
 /* ---- names ----------------------------------------------------------------------------------- */
 

@@ -12,8 +12,8 @@ struct msg_more *msg_more_new(uint32_t rcpt_count, uint32_t extent_count)
 {
     size_t rcpt_bytes = rcpt_count * sizeof(struct rcpt);
     rcpt_bytes = (rcpt_bytes + 7) / 8 * 8;
-    struct msg_more *more = mem_new(
-            sizeof *more + rcpt_bytes + extent_count * sizeof(struct spool_extent));
+    struct msg_more *more =
+            mem_new(sizeof *more + rcpt_bytes + extent_count * sizeof(struct spool_extent));
     if (more == NULL) {
         return NULL;
     }

@@ -93,10 +93,11 @@ static inline void rcpt_set_due(struct rcpt *rcpt, int64_t ms)
     rcpt->due_lo = (uint32_t)bits;
     rcpt->due_hi = (uint16_t)(bits >> 32);
 }
-void rcpt_encode(struct buf *dst, const struct rcpt *rcpt);                  /* STORED_RCPT_BYTES */
+void rcpt_encode(struct buf *dst, const struct rcpt *rcpt); /* STORED_RCPT_BYTES */
 MUST_USE bool rcpt_decode(const char *src, struct rcpt *ret_rcpt);
 
-/* ---- transitions: state.c --------------------------------------------------------------------- */
+/* ---- transitions: state.c ---------------------------------------------------------------------
+ */
 
 /* What a record does to one recipient. */
 enum rcpt_event {

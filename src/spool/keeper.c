@@ -55,7 +55,8 @@ static struct letter *waiting_take_all(struct waiting *waiting)
     return all;
 }
 
-/* ---- letters ------------------------------------------------------------------------------------- */
+/* ---- letters
+ * ------------------------------------------------------------------------------------- */
 
 struct keeper_record *keeper_record_new(
         enum spool_record_type type, uint64_t msg_id, struct str payload)
@@ -96,7 +97,8 @@ void keeper_accept_free(struct keeper_accept *accept)
     mem_free(accept);
 }
 
-static void answer_or(struct letter *letter, const struct keeper_reply *reply, void (*drop)(struct letter *))
+static void answer_or(
+        struct letter *letter, const struct keeper_reply *reply, void (*drop)(struct letter *))
 {
     letter->next = NULL;
     if (reply->box == NULL) {
@@ -157,7 +159,8 @@ static void record_answer(struct keeper_record *record, enum err err)
     answer_or(&record->letter, &record->reply, plain_drop);
 }
 
-/* ---- into the batch --------------------------------------------------------------------------------- */
+/* ---- into the batch
+ * --------------------------------------------------------------------------------- */
 
 /* A full batch is written, and the next one begins. */
 static void batch_flush(struct keeper *keeper);
@@ -314,7 +317,8 @@ static void letter_take(struct keeper *keeper, struct letter *letter, struct mon
         find_take(keeper, letter);
         return;
     case KEEPER_CONSUMED:
-        spool_consumed(keeper->spool, CONTAINER_OF(letter, struct keeper_consumed, letter)->batch_seq);
+        spool_consumed(
+                keeper->spool, CONTAINER_OF(letter, struct keeper_consumed, letter)->batch_seq);
         mem_free(letter);
         return;
     case KEEPER_STATS:
@@ -324,7 +328,8 @@ static void letter_take(struct keeper *keeper, struct letter *letter, struct mon
     ASSERT(!"a kind of letter the keeper knows");
 }
 
-/* ---- written ------------------------------------------------------------------------------------------ */
+/* ---- written
+ * ------------------------------------------------------------------------------------------ */
 
 static void records_answer(struct waiting *waiting, enum err err)
 {
@@ -363,12 +368,14 @@ static void batch_flush(struct keeper *keeper)
     }
 }
 
-/* ---- durable -------------------------------------------------------------------------------------------- */
+/* ---- durable
+ * -------------------------------------------------------------------------------------------- */
 
 static void accepted_tell(struct keeper *keeper, struct keeper_accept *accept)
 {
     const struct keeper_ports *ports = &keeper->ports;
-    if (spool_find(keeper->spool, accept->msg_id, &accept->where) == OK && ports->accepted != NULL) {
+    if (spool_find(keeper->spool, accept->msg_id, &accept->where) == OK &&
+            ports->accepted != NULL) {
         ports->accepted(ports->ctx, accept->msg_id, &accept->where, blob_take(accept->envelope),
                 blob_take(accept->content));
     }
@@ -379,7 +386,8 @@ static void accepted_tell(struct keeper *keeper, struct keeper_accept *accept)
 
 /* The message nobody waits for any more: its recipients are cancelled, durably, before it is told
  * to anybody. */
-static enum err cancel_late(struct keeper *keeper, struct keeper_accept *accept, uint32_t rcpt_count)
+static enum err cancel_late(
+        struct keeper *keeper, struct keeper_accept *accept, uint32_t rcpt_count)
 {
     struct buf payload;
     uint16_t *rcpt = mem_new(rcpt_count * sizeof *rcpt);
@@ -420,7 +428,8 @@ static bool is_late(const struct keeper_accept *accept, struct mono now)
 
 static void accept_durable(struct keeper *keeper, struct keeper_accept *accept, struct mono now)
 {
-    struct msg *msg = is_late(accept, now) ? index_find(&keeper->spool->index, accept->msg_id) : NULL;
+    struct msg *msg =
+            is_late(accept, now) ? index_find(&keeper->spool->index, accept->msg_id) : NULL;
     if (msg != NULL && cancel_late(keeper, accept, msg->rcpt_count) == OK) {
         log_warn(keeper->log, "keeper", "a message waited too long for the disk: cancelled");
         accept_answer(keeper, accept, E_CLOSED);
@@ -472,7 +481,9 @@ static void sync_and_answer(struct keeper *keeper)
     records_answer(&keeper->durables, record_err);
 }
 
-/* ---- a turn ------------------------------------------------------------------------------------------------ */
+/* ---- a turn
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void letters_take(struct keeper *keeper, struct mono now)
 {
@@ -525,7 +536,9 @@ struct mono keeper_turn(struct keeper *keeper, struct mono now)
     return next;
 }
 
-/* ---- making one ------------------------------------------------------------------------------------------------ */
+/* ---- making one
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void keeper_moved(void *ctx, uint64_t msg_id, const struct spool_where *where)
 {

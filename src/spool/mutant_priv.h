@@ -37,7 +37,7 @@ enum mutant {
 #define MUTANT_ENUM(name) MUTANT_##name,
     MUTANT_LIST(MUTANT_ENUM)
 #undef MUTANT_ENUM
-    MUTANT_COUNT
+            MUTANT_COUNT
 };
 extern enum mutant mutant_chosen;
 #define MUTANT(name) (mutant_chosen == MUTANT_##name)

@@ -16,18 +16,18 @@ enum { RECOVER_READ_BYTES = 1 << 20, FRESH_TRY_COUNT = 3 };
 
 /* One slot as found. */
 struct found {
-    struct disk_file *file;  /* uncached */
+    struct disk_file *file; /* uncached */
     bool has_header;
     struct seg_header header;
-    bool is_suspect;         /* no good header, but batches of segment suspect_seg */
+    bool is_suspect; /* no good header, but batches of segment suspect_seg */
     uint64_t suspect_seg;
-    uint64_t suspect_first;  /* lowest batch number of it */
+    uint64_t suspect_first; /* lowest batch number of it */
 };
 /* A segment to replay; the oldest first. */
 struct link {
     uint32_t slot;
     uint64_t seg_seq;
-    bool has_end;            /* its successor says where it ends */
+    bool has_end; /* its successor says where it ends */
     struct seg_end end;
 };
 struct recovery {
@@ -38,23 +38,26 @@ struct recovery {
     struct ckpt_header ckpt;
     bool has_ckpt;
     bool is_broken_chain;
-    uint64_t known_durable;  /* D: the highest durable_upto seen anywhere */
-    uint64_t last_good;      /* highest batch replayed */
-    uint64_t seg_last;       /* highest segment number seen anywhere */
+    uint64_t known_durable; /* D: the highest durable_upto seen anywhere */
+    uint64_t last_good;     /* highest batch replayed */
+    uint64_t seg_last;      /* highest segment number seen anywhere */
     struct seg_end tail;
     uint32_t tail_slot, tail_crc;
     struct scan scan;
 };
 
-static void damage(struct recovery *rec, uint32_t slot, const char *what, uint64_t from, uint64_t to)
+static void damage(
+        struct recovery *rec, uint32_t slot, const char *what, uint64_t from, uint64_t to)
 {
     struct spool *spool = rec->spool;
     spool->damaged_ranges++;
     if (slot < spool->slot_count) {
         spool->slot[slot].is_damaged = true;
     }
-    log_error(spool->log, "spool", "damage in slot %u, bytes %llu to %llu: %s; the slot is kept, see "
-            "'outpost spool check'", slot, (unsigned long long)from, (unsigned long long)to, what);
+    log_error(spool->log, "spool",
+            "damage in slot %u, bytes %llu to %llu: %s; the slot is kept, see "
+            "'outpost spool check'",
+            slot, (unsigned long long)from, (unsigned long long)to, what);
 }
 
 static void learn_durable(struct recovery *rec, uint64_t durable_upto)
@@ -69,7 +72,8 @@ static void learn_seg(struct recovery *rec, uint64_t seg_seq)
     rec->seg_last = seg_seq > rec->seg_last ? seg_seq : rec->seg_last;
 }
 
-/* ---- looking at the slots ------------------------------------------------------------------------- */
+/* ---- looking at the slots
+ * ------------------------------------------------------------------------- */
 
 /* A slot whose header page is bad: whatever batches it holds still tell what was durable. */
 static void suspect_scan(struct recovery *rec, struct found *found)
@@ -127,8 +131,8 @@ static void slot_sync(struct spool *spool, uint32_t slot)
     struct disk_file *file;
     struct why why = { 0 };
     if (slot_file(spool, slot, &file) == OK && spool->disk->ops->sync(file, &why) != OK) {
-        log_error(spool->log, "spool", "sync of slot %u failed at start: %s; what the disk has counts",
-                slot, why.text);
+        log_error(spool->log, "spool",
+                "sync of slot %u failed at start: %s; what the disk has counts", slot, why.text);
     }
     slot_close(spool, slot);
 }
@@ -170,7 +174,8 @@ static enum err slots_look(struct recovery *rec)
     return OK;
 }
 
-/* ---- the chain of segments -------------------------------------------------------------------------- */
+/* ---- the chain of segments
+ * -------------------------------------------------------------------------- */
 
 /* The slot of the segment, or of a bad header that hides it. */
 static bool chain_find(const struct recovery *rec, uint64_t seg_seq, uint32_t *ret_slot)
@@ -231,7 +236,8 @@ static uint64_t chain_seg(const struct recovery *rec, uint32_t slot)
 }
 
 /* From `slot` one segment back. False: there is none. */
-static bool chain_back(struct recovery *rec, uint32_t slot, uint32_t *ret_slot, struct seg_end *ret_end)
+static bool chain_back(
+        struct recovery *rec, uint32_t slot, uint32_t *ret_slot, struct seg_end *ret_end)
 {
     const struct found *found = &rec->found[slot];
     uint64_t seg_seq = chain_seg(rec, slot);
@@ -284,7 +290,8 @@ static void chain_build(struct recovery *rec)
     chain_reverse(rec);
 }
 
-/* ---- replay ------------------------------------------------------------------------------------------ */
+/* ---- replay
+ * ------------------------------------------------------------------------------------------ */
 
 struct replay {
     struct recovery *rec;
@@ -389,7 +396,8 @@ static bool replay_gap(struct replay *replay, bool was_io_error, enum err *ret_e
     }
     bool goes_on = resync(replay);
     uint64_t to = goes_on ? replay->at : replay->limit;
-    damage(rec, replay->link->slot, was_io_error ? "it cannot be read" : "batches are not whole", from, to);
+    damage(rec, replay->link->slot, was_io_error ? "it cannot be read" : "batches are not whole",
+            from, to);
     return goes_on;
 }
 
@@ -398,8 +406,8 @@ static enum err replay_segment(struct replay *replay)
     struct recovery *rec = replay->rec;
     while (replay->at < replay->limit) {
         struct scan_batch batch;
-        enum err err = scan_batch(
-                &rec->scan, replay->at, replay->link->seg_seq, replay->is_last, &batch);
+        enum err err =
+                scan_batch(&rec->scan, replay->at, replay->link->seg_seq, replay->is_last, &batch);
         if (err == OK && is_next(replay, &batch)) {
             err = replay_apply(replay, &batch);
             if (err != OK) {
@@ -465,7 +473,8 @@ static enum err replay_all(struct recovery *rec)
     return OK;
 }
 
-/* ---- afterwards --------------------------------------------------------------------------------------- */
+/* ---- afterwards
+ * --------------------------------------------------------------------------------------- */
 
 static bool is_linked(const struct recovery *rec, uint32_t slot)
 {
@@ -488,8 +497,8 @@ static void slots_settle(struct recovery *rec)
             continue;
         }
         /* of the checkpoint's table, unless the slot has been used again since */
-        bool is_old = slot->seg_seq != 0 && found->has_header &&
-                      found->header.seg_seq == slot->seg_seq;
+        bool is_old =
+                slot->seg_seq != 0 && found->has_header && found->header.seg_seq == slot->seg_seq;
         bool is_stale = slot->seg_seq != 0 && !is_old && !is_linked(rec, i);
         if (is_stale && slot->live_count == 0 && !slot->is_damaged) {
             slot->seg_seq = 0;

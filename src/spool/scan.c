@@ -12,9 +12,12 @@
 
 enum { SCAN_BYTES_MAX = SPOOL_BATCH_BYTES_MAX + 2 * PAGE_BYTES };
 
-void scan_init(struct scan *scan, struct disk_file *file, uint64_t spool_id, uint64_t end, size_t read_bytes)
+void scan_init(struct scan *scan, struct disk_file *file, uint64_t spool_id, uint64_t end,
+        size_t read_bytes)
 {
-    *scan = (struct scan){ .file = file, .spool_id = spool_id, .end = end, .read_bytes = read_bytes };
+    *scan = (struct scan){
+        .file = file, .spool_id = spool_id, .end = end, .read_bytes = read_bytes
+    };
 }
 
 void scan_done(struct scan *scan)

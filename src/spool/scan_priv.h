@@ -10,13 +10,13 @@
 struct scan {
     struct disk_file *file;
     uint64_t spool_id;
-    uint64_t end;        /* never reads at or past this offset */
+    uint64_t end; /* never reads at or past this offset */
     char *window;
     size_t window_cap;
-    size_t read_bytes;   /* at least so much is read at once */
+    size_t read_bytes; /* at least so much is read at once */
     uint64_t window_at;
     size_t window_len;
-    bool was_io_error;   /* the last failure was the disk's */
+    bool was_io_error; /* the last failure was the disk's */
 };
 struct scan_batch {
     struct batch_header header;
@@ -25,7 +25,8 @@ struct scan_batch {
     uint64_t next_at;
 };
 
-void scan_init(struct scan *scan, struct disk_file *file, uint64_t spool_id, uint64_t end, size_t read_bytes);
+void scan_init(struct scan *scan, struct disk_file *file, uint64_t spool_id, uint64_t end,
+        size_t read_bytes);
 void scan_done(struct scan *scan);
 void scan_file(struct scan *scan, struct disk_file *file, uint64_t end); /* another, same memory */
 /* len bytes at `at`, or NULL: past the end, read error, or no memory. */

@@ -71,8 +71,8 @@ enum err slot_file(struct spool *spool, uint32_t slot, struct disk_file **ret_fi
         char name[NAME_BYTES_MAX];
         struct why why = { 0 };
         slot_name(name, slot);
-        enum err err = spool->disk->ops->open(
-                spool->disk, name, DISK_WRITE | DISK_CREATE, &s->file, &why);
+        enum err err =
+                spool->disk->ops->open(spool->disk, name, DISK_WRITE | DISK_CREATE, &s->file, &why);
         if (err != OK) {
             s->file = NULL;
             log_warn(spool->log, "spool", "cannot open %s: %s", name, why.text);

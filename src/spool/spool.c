@@ -12,7 +12,8 @@
 enum mutant mutant_chosen;
 #endif
 
-/* ---- what views share ----------------------------------------------------------------------------- */
+/* ---- what views share
+ * ----------------------------------------------------------------------------- */
 
 static struct shared *shared_new(void)
 {
@@ -36,7 +37,8 @@ void shared_give(struct shared *shared)
     }
 }
 
-/* ---- META ------------------------------------------------------------------------------------------ */
+/* ---- META
+ * ------------------------------------------------------------------------------------------ */
 
 static const char meta_name[] = "META";
 
@@ -45,7 +47,8 @@ static enum err meta_write(struct spool *spool, const struct meta *meta, struct 
     struct disk_file *file;
     uint8_t page[PAGE_BYTES] = { 0 };
     struct iovec iov = { page, sizeof page };
-    enum err err = spool->disk->ops->open(spool->disk, meta_name, DISK_WRITE | DISK_CREATE, &file, why);
+    enum err err =
+            spool->disk->ops->open(spool->disk, meta_name, DISK_WRITE | DISK_CREATE, &file, why);
     if (err != OK) {
         return err;
     }
@@ -84,8 +87,10 @@ static enum err meta_is_ours(struct spool *spool, struct meta *meta, struct why 
 {
     const struct spool_conf *conf = &spool->conf;
     if (meta->major != FORMAT_MAJOR || meta->incompat != 0 || meta->ro_compat != 0) {
-        why_set(why, "the spool has format %u.%u with features this version does not know; use the "
-                "version that made it", meta->major, meta->minor);
+        why_set(why,
+                "the spool has format %u.%u with features this version does not know; use the "
+                "version that made it",
+                meta->major, meta->minor);
         return E_UNSUPPORTED;
     }
     if (meta->slot_bytes < SPOOL_SLOT_BYTES_MIN || meta->slot_bytes > SPOOL_SLOT_BYTES_MAX ||
@@ -95,7 +100,8 @@ static enum err meta_is_ours(struct spool *spool, struct meta *meta, struct why 
     }
     if (conf->host_id != 0 && meta->host_id != 0 && conf->host_id != meta->host_id) {
         if (!conf->is_adopting) {
-            why_set(why, "the spool belongs to another host: a copied queue would be sent twice. If "
+            why_set(why,
+                    "the spool belongs to another host: a copied queue would be sent twice. If "
                     "the other copy is gone for good, run 'outpost spool adopt'");
             return E_UNSUPPORTED;
         }
@@ -106,7 +112,8 @@ static enum err meta_is_ours(struct spool *spool, struct meta *meta, struct why 
     return OK;
 }
 
-/* ---- making a new one ------------------------------------------------------------------------------- */
+/* ---- making a new one
+ * ------------------------------------------------------------------------------- */
 
 static bool header_read(struct spool *spool, uint32_t slot, struct seg_header *ret_header)
 {
@@ -141,7 +148,7 @@ static enum err meta_create(struct spool *spool, struct meta *ret_meta, struct w
     struct seg_header header;
     if (slots_have_header(spool, &header)) {
         why_set(why, "there are segments but no META: restore it, or read them with 'outpost spool "
-                "check --salvage'");
+                     "check --salvage'");
         return E_CORRUPT;
     }
     struct meta meta = {
@@ -191,7 +198,8 @@ static void meta_sync(struct spool *spool)
     if (spool->disk->ops->open(spool->disk, meta_name, DISK_WRITE, &file, &why) != OK) {
         return; /* there is none */
     }
-    if (spool->disk->ops->sync(file, &why) != OK || spool->disk->ops->sync_dir(spool->disk, &why) != OK) {
+    if (spool->disk->ops->sync(file, &why) != OK ||
+            spool->disk->ops->sync_dir(spool->disk, &why) != OK) {
         log_error(spool->log, "spool", "sync of META failed at start: %s", why.text);
     }
     spool->disk->ops->close(file);
@@ -219,7 +227,8 @@ static enum err files_find(struct spool *spool, struct meta *ret_meta, struct wh
     return err == OK ? meta_is_ours(spool, ret_meta, why) : err;
 }
 
-/* ---- open and close ---------------------------------------------------------------------------------- */
+/* ---- open and close
+ * ---------------------------------------------------------------------------------- */
 
 static enum err place_check(struct spool *spool, struct why *why)
 {
@@ -233,8 +242,9 @@ static enum err place_check(struct spool *spool, struct why *why)
     if (space.kind != DISK_NETWORK && space.kind != DISK_MEMORY) {
         return OK;
     }
-    const char *what = space.kind == DISK_NETWORK ? "a network file system cannot be trusted with syncs"
-                                                  : "a file system in memory forgets all at power loss";
+    const char *what = space.kind == DISK_NETWORK
+                               ? "a network file system cannot be trusted with syncs"
+                               : "a file system in memory forgets all at power loss";
     if (!spool->conf.is_any_fs) {
         why_set(why, "%s: put the spool on a local disk", what);
         return E_UNSUPPORTED;
@@ -333,8 +343,9 @@ static enum err meta_guess(struct spool *spool, struct meta *ret_meta, struct wh
         why_set(why, "there is no spool here");
         return E_NOT_FOUND;
     }
-    *ret_meta = (struct meta){ .major = FORMAT_MAJOR, .spool_id = header.spool_id,
-        .slot_bytes = header.slot_bytes };
+    *ret_meta = (struct meta){
+        .major = FORMAT_MAJOR, .spool_id = header.spool_id, .slot_bytes = header.slot_bytes
+    };
     return OK;
 }
 
@@ -394,8 +405,10 @@ void spool_close(struct spool *spool)
     spool_forget(spool);
 }
 
-void spool_each_open(struct spool *spool, void (*each)(void *ctx, const struct spool_open_msg *msg,
-        const struct spool_open_rcpt *rcpts, uint32_t rcpt_count), void *ctx)
+void spool_each_open(struct spool *spool,
+        void (*each)(void *ctx, const struct spool_open_msg *msg,
+                const struct spool_open_rcpt *rcpts, uint32_t rcpt_count),
+        void *ctx)
 {
     struct spool_open_rcpt one[16], *many = NULL;
     struct msg *msg;
@@ -410,8 +423,9 @@ void spool_each_open(struct spool *spool, void (*each)(void *ctx, const struct s
         for (uint32_t i = 0; i < msg->rcpt_count; i++) {
             const struct rcpt *rcpt = msg_rcpt(msg, i);
             if (spool_state_is_open(rcpt->state)) {
-                rcpts[count++] = (struct spool_open_rcpt){ (uint16_t)i, (enum spool_state)rcpt->state,
-                    rcpt->tries, (rcpt->flags & RCPT_MAYBE_DUPLICATE) != 0, { rcpt_due_ms(rcpt) } };
+                rcpts[count++] = (struct spool_open_rcpt){ (uint16_t)i,
+                    (enum spool_state)rcpt->state, rcpt->tries,
+                    (rcpt->flags & RCPT_MAYBE_DUPLICATE) != 0, { rcpt_due_ms(rcpt) } };
             }
         }
         struct spool_open_msg open = { msg->msg_id, { msg->slot, msg->page, msg->record_at },
@@ -421,7 +435,8 @@ void spool_each_open(struct spool *spool, void (*each)(void *ctx, const struct s
     mem_free(many);
 }
 
-/* ---- housekeeping --------------------------------------------------------------------------------------- */
+/* ---- housekeeping
+ * --------------------------------------------------------------------------------------- */
 
 /* Without it rot in the last batch would look like a torn tail. */
 static bool mark_step(struct spool *spool, struct mono now)
@@ -465,15 +480,21 @@ static struct mono tick_next(const struct spool *spool, struct mono now, bool is
     return next;
 }
 
+/* Half of the time at most, so that commits go on; unless slots run out. */
 static bool grow_step(struct spool *spool, struct mono now)
 {
-    if (spool->is_full) { /* the file system said no: not at every turn again */
-        if (spool->space_at.ms + MARK_IDLE_MS > now.ms) {
-            return false;
-        }
-        spool->space_at = now;
+    bool is_urgent = spool->free_count <= 1 && !spool->is_full;
+    if (now.ms < spool->grow_at.ms && !is_urgent) {
+        return spool->is_growing;
     }
-    return slots_grow_step(spool);
+    spool->is_growing = slots_grow_step(spool) && !spool->is_full;
+    struct mono end = clock_mono(spool->clock);
+    uint64_t rest_ms = end.ms > now.ms ? (uint64_t)(end.ms - now.ms) : 1;
+    if (spool->is_full) { /* the file system said no: not at every turn again */
+        rest_ms = MARK_IDLE_MS;
+    }
+    spool->grow_at = mono_after(end, rest_ms);
+    return spool->is_growing;
 }
 
 struct mono spool_tick(struct spool *spool, struct mono now)

@@ -2,11 +2,11 @@
  *
  * spool.h - messages at rest: taken once, kept until every recipient has an outcome.
  *
- * One append-only journal in fixed segments (docs/spool.md has the format). Messages and what became
- * of their recipients are records in it; a batch of records is one write, and one sync serves all
- * who wait. What was reported durable survives power loss; what was refused never returns. The
- * spool keeps a small index of open recipients; it knows no SMTP, no domains and no retry times
- * (queue/queue.h does), only carries them.
+ * One append-only journal in fixed segments (docs/spool.md has the format). Messages and what
+ * became of their recipients are records in it; a batch of records is one write, and one sync
+ * serves all who wait. What was reported durable survives power loss; what was refused never
+ * returns. The spool keeps a small index of open recipients; it knows no SMTP, no domains and no
+ * retry times (queue/queue.h does), only carries them.
  *
  * Three faces: struct spool (one owner, the keeper's thread; blocking disk calls), struct
  * spool_view (reading bodies and records, any thread), and the keeper itself, the owner that
@@ -26,7 +26,7 @@
 enum {
     SPOOL_RCPT_COUNT_MAX = 10000,
     SPOOL_ENVELOPE_BYTES_MAX = 4 << 20,
-    SPOOL_INLINE_BYTES_MAX = 1 << 20,     /* content up to here goes in one batch with its ACCEPT */
+    SPOOL_INLINE_BYTES_MAX = 1 << 20, /* content up to here goes in one batch with its ACCEPT */
     SPOOL_CONTENT_BYTES_MAX = 256 << 20,
     SPOOL_BATCH_BYTES_MAX = 8 << 20,
     SPOOL_EXTENT_COUNT_MAX = 1024,
@@ -37,32 +37,32 @@ enum {
 /* ---- what is kept of a message ------------------------------------------------------------- */
 
 enum spool_msg_flag {
-    SPOOL_MSG_8BIT = 1,        /* content has bytes over 127 */
-    SPOOL_MSG_BODY_HASH = 2,   /* body_hash is set */
-    SPOOL_MSG_DSN = 4,         /* a report of our own: exempt from rate and key rules */
-    SPOOL_MSG_SIGN = 8         /* must not leave unsigned */
+    SPOOL_MSG_8BIT = 1,      /* content has bytes over 127 */
+    SPOOL_MSG_BODY_HASH = 2, /* body_hash is set */
+    SPOOL_MSG_DSN = 4,       /* a report of our own: exempt from rate and key rules */
+    SPOOL_MSG_SIGN = 8       /* must not leave unsigned */
 };
 
 /* The envelope as views; encoded form is what travels and is stored. Strings may be empty. */
 struct spool_envelope {
     struct ulid ulid;
     struct wall accepted_at;
-    uint32_t flags;           /* enum spool_msg_flag */
-    uint32_t header_bytes;    /* of content, up to and with the empty line */
+    uint32_t flags;        /* enum spool_msg_flag */
+    uint32_t header_bytes; /* of content, up to and with the empty line */
     uint64_t content_bytes;
-    uint8_t body_hash[32];    /* SHA-256 of the relaxed body, RFC 6376 3.4.4 */
-    struct str sender;        /* reverse-path without <>; empty: null */
+    uint8_t body_hash[32]; /* SHA-256 of the relaxed body, RFC 6376 3.4.4 */
+    struct str sender;     /* reverse-path without <>; empty: null */
     struct str stream;
     struct str credential;
     struct str tag;
-    struct str meta;          /* lines "key=value\n" */
-    struct str message_id;    /* with <> */
-    struct str from_domain;   /* of the From field, A-label, lower case: chooses the DKIM key */
-    struct str client;        /* "192.0.2.1" or "local" */
+    struct str meta;        /* lines "key=value\n" */
+    struct str message_id;  /* with <> */
+    struct str from_domain; /* of the From field, A-label, lower case: chooses the DKIM key */
+    struct str client;      /* "192.0.2.1" or "local" */
     struct str helo;
-    struct str subject_hint;  /* first bytes of Subject as sent, for lists; at most 100 bytes */
+    struct str subject_hint; /* first bytes of Subject as sent, for lists; at most 100 bytes */
     uint32_t rcpt_count;
-    struct str rcpts;         /* encoded addresses, see spool_rcpt_next */
+    struct str rcpts; /* encoded addresses, see spool_rcpt_next */
 };
 /* Appends the encoding to dst. rcpts: use spool_rcpt_add to build it. */
 void spool_envelope_encode(struct buf *dst, const struct spool_envelope *envelope);
@@ -74,8 +74,8 @@ bool spool_rcpt_next(struct cur *cur, struct str *ret_address);
 /* Where a message lies. Changes when compaction moves it (see SPOOL_MOVED). */
 struct spool_where {
     uint32_t slot;
-    uint32_t batch_page;  /* batch header at this × 4096 in the slot */
-    uint32_t record_at;   /* ACCEPT record, from the start of the batch's payload */
+    uint32_t batch_page; /* batch header at this × 4096 in the slot */
+    uint32_t record_at;  /* ACCEPT record, from the start of the batch's payload */
 };
 
 /* ---- what becomes of recipients ------------------------------------------------------------ */
@@ -87,10 +87,10 @@ enum spool_state {
     SPOOL_ATTEMPTING, /* an ATTEMPT without OUTCOME: at recovery becomes IN_DOUBT */
     SPOOL_IN_DOUBT,
     SPOOL_HELD,
-    SPOOL_FAILED,     /* bounced or expired, DSN undecided */
+    SPOOL_FAILED, /* bounced or expired, DSN undecided */
     SPOOL_DELIVERED,
-    SPOOL_NOTIFIED,   /* failed, and a DSN was accepted */
-    SPOOL_CLOSED,     /* failed, no DSN wanted */
+    SPOOL_NOTIFIED, /* failed, and a DSN was accepted */
+    SPOOL_CLOSED,   /* failed, no DSN wanted */
     SPOOL_CANCELLED,
     SPOOL_SUPPRESSED,
     SPOOL_STATE_COUNT
@@ -107,8 +107,8 @@ enum spool_result {
     SPOOL_RESULT_DEFERRED,
     SPOOL_RESULT_IN_DOUBT,
     SPOOL_RESULT_BOUNCED,
-    SPOOL_RESULT_EXPIRED,    /* gave up by time */
-    SPOOL_RESULT_HELD,       /* by policy: in doubt with hold, damaged body, crash loop */
+    SPOOL_RESULT_EXPIRED, /* gave up by time */
+    SPOOL_RESULT_HELD,    /* by policy: in doubt with hold, damaged body, crash loop */
     SPOOL_RESULT_COUNT
 };
 
@@ -123,7 +123,7 @@ enum spool_record_type {
     SPOOL_MOVE,
     SPOOL_MARK,
     SPOOL_SEAL,
-    SPOOL_REFUSED   /* an event of the door: nothing was kept (flag 0x80, may be skipped) */
+    SPOOL_REFUSED /* an event of the door: nothing was kept (flag 0x80, may be skipped) */
 };
 
 /* rcpt: numbers in the message, count at most SPOOL_RCPT_COUNT_MAX. */
@@ -141,19 +141,25 @@ struct spool_outcome {
     uint32_t attempt_no;
     enum spool_result result;
     struct wall at;
-    struct wall due;          /* DEFERRED, IN_DOUBT: next try; else 0 */
-    uint16_t code;            /* SMTP reply code, 0: none */
-    struct str enhanced;      /* "5.1.1" */
-    struct str text;          /* reply text or what happened, in words */
+    struct wall due;     /* DEFERRED, IN_DOUBT: next try; else 0 */
+    uint16_t code;       /* SMTP reply code, 0: none */
+    struct str enhanced; /* "5.1.1" */
+    struct str text;     /* reply text or what happened, in words */
     struct str site, source, remote_host;
-    struct str remote_ip;     /* "192.0.2.1" with ":port" where it is not 25 */
-    struct str tls;           /* "TLSv1.3 TLS_AES_256_GCM_SHA384 256 verified", or "" */
+    struct str remote_ip; /* "192.0.2.1" with ":port" where it is not 25 */
+    struct str tls;       /* "TLSv1.3 TLS_AES_256_GCM_SHA384 256 verified", or "" */
     uint32_t queued_ms, connect_ms, transfer_ms; /* our wait, connect to ready, the receiver's */
-    bool maybe_duplicate;     /* an earlier attempt ended in doubt */
-    struct str dialogue;      /* of failures, size-capped: lines "C: " and "S: " */
+    bool maybe_duplicate;                        /* an earlier attempt ended in doubt */
+    struct str dialogue; /* of failures, size-capped: lines "C: " and "S: " */
 };
-enum spool_ctl_action { SPOOL_CTL_HOLD = 1, SPOOL_CTL_RELEASE, SPOOL_CTL_CANCEL, SPOOL_CTL_BOUNCE,
-    SPOOL_CTL_FLUSH, SPOOL_CTL_CLOSE /* FAILED → CLOSED: no DSN wanted */ };
+enum spool_ctl_action {
+    SPOOL_CTL_HOLD = 1,
+    SPOOL_CTL_RELEASE,
+    SPOOL_CTL_CANCEL,
+    SPOOL_CTL_BOUNCE,
+    SPOOL_CTL_FLUSH,
+    SPOOL_CTL_CLOSE /* FAILED → CLOSED: no DSN wanted */
+};
 struct spool_ctl {
     uint64_t msg_id;
     const uint16_t *rcpt;
@@ -181,8 +187,10 @@ void spool_outcome_encode(struct buf *dst, const struct spool_outcome *outcome);
 void spool_ctl_encode(struct buf *dst, const struct spool_ctl *ctl);
 void spool_dsn_encode(struct buf *dst, const struct spool_dsn_link *link, uint64_t dsn_msg_id);
 void spool_refusal_encode(struct buf *dst, const struct spool_refusal *refusal);
-MUST_USE enum err spool_attempt_decode(struct str bytes, uint16_t *scratch, struct spool_attempt *ret);
-MUST_USE enum err spool_outcome_decode(struct str bytes, uint16_t *scratch, struct spool_outcome *ret);
+MUST_USE enum err spool_attempt_decode(
+        struct str bytes, uint16_t *scratch, struct spool_attempt *ret);
+MUST_USE enum err spool_outcome_decode(
+        struct str bytes, uint16_t *scratch, struct spool_outcome *ret);
 MUST_USE enum err spool_ctl_decode(struct str bytes, uint16_t *scratch, struct spool_ctl *ret);
 MUST_USE enum err spool_dsn_decode(
         struct str bytes, uint16_t *scratch, struct spool_dsn_link *ret, uint64_t *ret_dsn_msg_id);
@@ -192,13 +200,13 @@ MUST_USE enum err spool_refusal_decode(struct str bytes, struct spool_refusal *r
 
 struct spool;
 struct spool_conf {
-    uint64_t slot_bytes;        /* used when the spool is created; a field of it from then on */
-    uint32_t spare_slots;       /* zero-filled free slots kept ready; at least 4 */
-    bool is_any_fs;             /* sandbox: network and memory file systems with a warning */
-    bool is_adopting;           /* take a spool of another host (`outpost spool adopt`) */
-    uint64_t host_id;           /* hash of the machine's id; 0: not known, not compared */
-    uint64_t checkpoint_bytes;  /* a checkpoint each so much journal … */
-    uint64_t checkpoint_ms;     /* … or so much time */
+    uint64_t slot_bytes;       /* used when the spool is created; a field of it from then on */
+    uint32_t spare_slots;      /* zero-filled free slots kept ready; at least 4 */
+    bool is_any_fs;            /* sandbox: network and memory file systems with a warning */
+    bool is_adopting;          /* take a spool of another host (`outpost spool adopt`) */
+    uint64_t host_id;          /* hash of the machine's id; 0: not known, not compared */
+    uint64_t checkpoint_bytes; /* a checkpoint each so much journal … */
+    uint64_t checkpoint_ms;    /* … or so much time */
 };
 /* One open message as recovery or MOVE found it. */
 struct spool_open_msg {
@@ -226,10 +234,13 @@ MUST_USE enum err spool_open(struct disk *disk, struct clock *clock, struct entr
 void spool_close(struct spool *spool); /* syncs what is written; NULL is fine */
 
 /* After open, once: every open message with its open recipients, then the caller schedules them. */
-void spool_each_open(struct spool *spool, void (*each)(void *ctx, const struct spool_open_msg *msg,
-        const struct spool_open_rcpt *rcpts, uint32_t rcpt_count), void *ctx);
+void spool_each_open(struct spool *spool,
+        void (*each)(void *ctx, const struct spool_open_msg *msg,
+                const struct spool_open_rcpt *rcpts, uint32_t rcpt_count),
+        void *ctx);
 
-/* Where streamed content lies: chunks at most SPOOL_INLINE_BYTES_MAX, each in a batch of its own. */
+/* Where streamed content lies: chunks at most SPOOL_INLINE_BYTES_MAX, each in a batch of its own.
+ */
 struct spool_extent {
     uint32_t slot;
     uint32_t batch_page;
@@ -247,13 +258,14 @@ struct spool_body {
  * reached (not for DSNs' links, attempts, outcomes, ctl). E_IO: the disk fails, or the body was
  * lost with a failed sync; nothing was written. E_SYNTAX: the envelope does not decode. After an
  * error the batch is as before. */
-MUST_USE enum err spool_batch_accept(struct spool *spool, struct blob *envelope, struct blob *content,
-        const struct spool_body *body, uint64_t *ret_msg_id);
+MUST_USE enum err spool_batch_accept(struct spool *spool, struct blob *envelope,
+        struct blob *content, const struct spool_body *body, uint64_t *ret_msg_id);
 MUST_USE enum err spool_batch_record(
         struct spool *spool, enum spool_record_type type, uint64_t msg_id, struct str payload);
 bool spool_batch_is_empty(const struct spool *spool);
 
-MUST_USE enum err spool_batch_body(struct spool *spool, struct blob *chunk, uint32_t *ret_extent_ticket);
+MUST_USE enum err spool_batch_body(
+        struct spool *spool, struct blob *chunk, uint32_t *ret_extent_ticket);
 /* After spool_write: where the chunk of that ticket lies. Its slot is pinned until the message that
  * names it is accepted and closed, or spool_body_drop. */
 struct spool_extent spool_body_extent(struct spool *spool, uint32_t ticket);
@@ -279,14 +291,14 @@ void spool_consumed(struct spool *spool, uint64_t batch_seq);
 MUST_USE enum err spool_find(struct spool *spool, uint64_t msg_id, struct spool_where *ret_where);
 
 struct spool_stats {
-    uint64_t accepted_msgs, accepted_rcpts;     /* since the spool was made */
+    uint64_t accepted_msgs, accepted_rcpts; /* since the spool was made */
     uint64_t open_msgs, open_rcpts;
-    uint64_t closed_rcpts[SPOOL_STATE_COUNT];   /* by terminal state, since the spool was made */
-    uint64_t state_rcpts[SPOOL_STATE_COUNT];    /* open ones by state, now */
+    uint64_t closed_rcpts[SPOOL_STATE_COUNT]; /* by terminal state, since the spool was made */
+    uint64_t state_rcpts[SPOOL_STATE_COUNT];  /* open ones by state, now */
     uint64_t syncs, batches, written_bytes;
     uint32_t slots, free_slots, poisoned_slots, damaged_ranges;
     uint64_t durable_upto;
-    bool is_refusing;                           /* below the reserve, or the disk fails */
+    bool is_refusing; /* below the reserve, or the disk fails */
 };
 void spool_get_stats(const struct spool *spool, struct spool_stats *ret_stats);
 
@@ -295,7 +307,8 @@ void spool_get_stats(const struct spool *spool, struct spool_stats *ret_stats);
 struct spool_view; /* shares nothing with the owner but the disk and one atomic position */
 MUST_USE enum err spool_view_open(struct disk *disk, struct spool_view **ret_view, struct why *why);
 /* As above, told of progress by the living spool instead of reading it from the disk. */
-MUST_USE enum err spool_view_of(struct spool *spool, struct disk *disk, struct spool_view **ret_view);
+MUST_USE enum err spool_view_of(
+        struct spool *spool, struct disk *disk, struct spool_view **ret_view);
 void spool_view_close(struct spool_view *view);
 
 /* Envelope and content of a message, CRC-checked. Either output may be NULL. E_CORRUPT: not there
@@ -319,9 +332,9 @@ struct spool_record {
     struct spool_position next; /* store this after taking it */
     enum spool_record_type type;
     uint64_t msg_id;
-    struct spool_where where;   /* ACCEPT */
-    struct str payload;         /* valid until the next call. ACCEPT: the encoded envelope; MOVE,
-                                   BODY: empty; else as encoded above */
+    struct spool_where where; /* ACCEPT */
+    struct str payload;       /* valid until the next call. ACCEPT: the encoded envelope; MOVE,
+                                 BODY: empty; else as encoded above */
 };
 /* E_EOF: nothing more yet. E_CORRUPT: records before `next` are gone or damaged; *ret_record has
  * next to go on with. MOVE comes as its own type and repeats nothing. */
@@ -332,7 +345,7 @@ MUST_USE enum err spool_view_next(
 
 struct spool_check {
     uint64_t slots, batches, records, messages_open, rcpts_open, torn_tail_bytes;
-    uint64_t damages;            /* acknowledged data that cannot be read */
+    uint64_t damages; /* acknowledged data that cannot be read */
 };
 /* Read-only. say gets one line a finding. Returns OK (clean), E_EOF (torn tail only), E_CORRUPT
  * (damage), or why it could not look. salvage_dir not NULL: messages are written there. */
@@ -343,20 +356,20 @@ MUST_USE enum err spool_check_run(struct disk *disk, bool is_deep, struct disk *
 /* ---- the keeper: an owner that serves letters with a spool ---------------------------------- */
 
 enum keeper_letter_kind {
-    KEEPER_ACCEPT,  /* struct keeper_accept */
-    KEEPER_BODY,    /* struct keeper_body: a chunk of streamed content */
-    KEEPER_DROP,    /* struct keeper_body: streamed content that will not be accepted */
-    KEEPER_RECORD,  /* struct keeper_record */
-    KEEPER_FIND,    /* struct keeper_find */
-    KEEPER_CONSUMED,/* struct keeper_consumed */
-    KEEPER_STATS    /* struct keeper_stats_ask */
+    KEEPER_ACCEPT,   /* struct keeper_accept */
+    KEEPER_BODY,     /* struct keeper_body: a chunk of streamed content */
+    KEEPER_DROP,     /* struct keeper_body: streamed content that will not be accepted */
+    KEEPER_RECORD,   /* struct keeper_record */
+    KEEPER_FIND,     /* struct keeper_find */
+    KEEPER_CONSUMED, /* struct keeper_consumed */
+    KEEPER_STATS     /* struct keeper_stats_ask */
 };
 /* Every ask carries the box its answer goes to; the answer is the same letter, sent back with
  * `kind` set to reply_kind (the asker's own numbering), so that nothing is allocated for it. */
 struct keeper_reply {
     struct mailbox *box; /* NULL: no answer wanted, the keeper frees the letter */
     uint32_t kind;
-    void *ctx;           /* the asker's */
+    void *ctx; /* the asker's */
     uint64_t ctx_id;
 };
 struct keeper_accept {
@@ -369,7 +382,7 @@ struct keeper_accept {
     uint32_t link_count;         /* (each link's rcpt too) */
     struct mono asked_at;        /* when the client began to wait; 0: when the keeper takes it */
     /* answer: */
-    enum err err;          /* OK; E_NO_SPACE (452); E_IO void (451); E_CLOSED: say nothing, close */
+    enum err err; /* OK; E_NO_SPACE (452); E_IO void (451); E_CLOSED: say nothing, close */
     uint64_t msg_id;
     struct spool_where where;
 };

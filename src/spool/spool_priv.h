@@ -18,39 +18,41 @@ enum {
     CHUNK_COUNT_MAX = 256,
     UNSYNCED_SEQ_MAX = SEQ_JUMP / 2, /* with CHUNK_COUNT_MAX on top still less than the jump */
     HEAD_KEPT_BYTES_MAX = 256 << 10,
-    ZERO_STEP_BYTES = 4 << 20,
+    ZERO_STEP_BYTES = 2 << 20,
     MARK_IDLE_MS = 1000,
     REVIVE_MS = 10000,
     WRITE_IOV_MAX = 1024,
     RESERVE_RCPT_BYTES = 320 /* what a recipient's outcome may take */
 };
 
-/* ---- the pool ---------------------------------------------------------------------------------- */
+/* ---- the pool ----------------------------------------------------------------------------------
+ */
 
 enum slot_state {
-    SLOT_ABSENT,   /* no file of that number */
-    SLOT_ZEROING,  /* being made: zeroed_bytes are written */
-    SLOT_FREE,     /* ready for a new segment; its old content means nothing */
+    SLOT_ABSENT,  /* no file of that number */
+    SLOT_ZEROING, /* being made: zeroed_bytes are written */
+    SLOT_FREE,    /* ready for a new segment; its old content means nothing */
     SLOT_ACTIVE,
-    SLOT_FULL,     /* a segment that is complete and synced */
-    SLOT_POISONED  /* a write or sync failed in it: not used again before a restart */
+    SLOT_FULL,    /* a segment that is complete and synced */
+    SLOT_POISONED /* a write or sync failed in it: not used again before a restart */
 };
 struct slot {
     struct disk_file *file; /* open for writing, or NULL */
     enum slot_state state;
-    bool is_damaged;        /* acknowledged data in it cannot be read: kept for salvage */
-    bool is_passed;         /* compaction went through it and left what it could not move */
+    bool is_damaged; /* acknowledged data in it cannot be read: kept for salvage */
+    bool is_passed;  /* compaction went through it and left what it could not move */
     uint64_t seg_seq;
-    uint64_t last_batch;    /* highest batch number in the segment */
-    uint64_t end;           /* its bytes, header page included */
+    uint64_t last_batch; /* highest batch number in the segment */
+    uint64_t end;        /* its bytes, header page included */
     struct wall made_at;
     uint64_t zeroed_bytes;
-    uint32_t live_count;    /* records and extents of open messages */
-    uint32_t pin_count;     /* streamed chunks that no message names yet */
+    uint32_t live_count; /* records and extents of open messages */
+    uint32_t pin_count;  /* streamed chunks that no message names yet */
     uint64_t live_bytes;
 };
 
-/* ---- batches ------------------------------------------------------------------------------------ */
+/* ---- batches ------------------------------------------------------------------------------------
+ */
 
 /* Data that a record in the head brings along. */
 struct piece {
@@ -61,7 +63,7 @@ struct piece {
 };
 struct batch {
     struct buf head;
-    uint64_t batch_seq; /* fixed with the first record */
+    uint64_t batch_seq;      /* fixed with the first record */
     struct pending *pending; /* made with the first record, filled when it is written */
     uint32_t record_count;
     uint32_t accept_count;
@@ -101,14 +103,14 @@ struct active {
 
 struct checkpointer {
     struct disk_file *file[2];
-    uint32_t next;             /* which of the two is written next */
-    uint64_t version;          /* of the newest valid one */
-    uint64_t replay_seg[2];    /* where each valid one starts; 0: not valid */
+    uint32_t next;          /* which of the two is written next */
+    uint64_t version;       /* of the newest valid one */
+    uint64_t replay_seg[2]; /* where each valid one starts; 0: not valid */
     uint64_t replay_at[2];
-    uint64_t written_bytes;    /* of the journal, at the last checkpoint */
+    uint64_t written_bytes; /* of the journal, at the last checkpoint */
     struct mono made_at;
-    uint64_t last_bytes;       /* size of the last one */
-    bool is_written;           /* written, to be synced in the next step */
+    uint64_t last_bytes; /* size of the last one */
+    bool is_written;     /* written, to be synced in the next step */
     uint64_t pending_seg;
     uint64_t pending_at;
     bool is_failing;
@@ -133,49 +135,51 @@ struct spool {
     struct spool_conf conf;
     struct shared *shared;
     enum disk_kind kind;
-    bool is_read_only;        /* check looks, and changes nothing */
+    bool is_read_only; /* check looks, and changes nothing */
     uint64_t spool_id;
     uint64_t slot_bytes;
     uint64_t batch_bytes_max; /* head and data */
 
     struct slot *slot;
     uint32_t slot_count;
-    uint32_t free_count;      /* slots in state FREE */
-    uint64_t seg_seq_last;    /* highest number ever seen */
+    uint32_t free_count;   /* slots in state FREE */
+    uint64_t seg_seq_last; /* highest number ever seen */
     struct active active;
-    struct seg_end durable;   /* end of the last good sync */
+    struct seg_end durable; /* end of the last good sync */
     uint64_t next_seq;
     uint64_t written_upto;
     uint64_t durable_upto;
-    uint64_t marked_upto;     /* the highest durable_upto that is itself in a durable header */
+    uint64_t marked_upto; /* the highest durable_upto that is itself in a durable header */
     struct mono last_sync_at;
 
     struct batch open;
     struct chunk *chunk;
     uint32_t chunk_count, chunk_cap;
     bool chunks_are_done;
-    struct map pins;          /* slot << 32 | page → length */
+    struct map pins; /* slot << 32 | page → length */
     struct pending *unsynced, **unsynced_last;
     struct msg_more *more_first, **more_last; /* made for messages that are not durable yet */
     uint32_t promised_count;                  /* of index entries */
     struct iovec *iov;
     char *zeros;
 
-    bool is_broken;           /* a write failed; spool_sync will settle it */
-    bool is_failed;           /* no working slot: retried at revive_at */
+    bool is_broken; /* a write failed; spool_sync will settle it */
+    bool is_failed; /* no working slot: retried at revive_at */
     struct mono revive_at;
-    bool is_full;             /* the pool could not grow */
+    bool is_full; /* the pool could not grow */
     uint64_t disk_free_bytes;
     struct mono space_at;
+    struct mono grow_at; /* the next step at making slots */
+    bool is_growing;
 
     struct index index;
-    uint16_t *scratch;        /* SPOOL_RCPT_COUNT_MAX recipient numbers */
+    uint16_t *scratch; /* SPOOL_RCPT_COUNT_MAX recipient numbers */
     uint64_t accepted_msgs, accepted_rcpts;
-    uint64_t odd_records;     /* transitions that do not exist, ignored */
+    uint64_t odd_records; /* transitions that do not exist, ignored */
     uint64_t consumed_upto;
     struct checkpointer ckpt;
     struct mover mover;
-    struct spool_view *view;  /* compaction's */
+    struct spool_view *view; /* compaction's */
     void (*moved)(void *ctx, uint64_t msg_id, const struct spool_where *where);
     void *moved_ctx;
 
@@ -219,7 +223,8 @@ MUST_USE enum err batch_move(struct spool *spool, struct msg *msg, struct str en
         struct blob *content, uint32_t content_crc, const struct spool_extent *extent);
 
 /* write.c */
-MUST_USE enum err segment_begin(struct spool *spool); /* new active slot; header written, unsynced */
+MUST_USE enum err segment_begin(
+        struct spool *spool); /* new active slot; header written, unsynced */
 MUST_USE enum err mark_write(struct spool *spool);
 MUST_USE enum err spool_revive(struct spool *spool);
 void pendings_drop(struct spool *spool);

@@ -12,7 +12,8 @@
 
 enum { GUESS_BYTES = 8192, PART_BYTES = 64 << 10 };
 
-/* ---- files ------------------------------------------------------------------------------------------- */
+/* ---- files
+ * ------------------------------------------------------------------------------------------- */
 
 /* The handles of a range of slots; made by whoever comes first. */
 static struct view_files *view_files(struct spool_view *view, uint32_t slot)
@@ -72,8 +73,8 @@ static void view_file_done(struct spool_view *view, struct disk_file *file, bool
     }
 }
 
-static enum err view_read(struct spool_view *view, uint32_t slot, uint64_t at, void *dst, size_t len,
-        size_t *ret_len, struct why *why)
+static enum err view_read(struct spool_view *view, uint32_t slot, uint64_t at, void *dst,
+        size_t len, size_t *ret_len, struct why *why)
 {
     bool is_own;
     struct disk_file *file = view_file(view, slot, &is_own, why);
@@ -85,7 +86,8 @@ static enum err view_read(struct spool_view *view, uint32_t slot, uint64_t at, v
     return err;
 }
 
-/* ---- open and close ------------------------------------------------------------------------------------ */
+/* ---- open and close
+ * ------------------------------------------------------------------------------------ */
 
 static enum err view_new(struct disk *disk, struct spool_view **ret_view)
 {
@@ -150,7 +152,8 @@ void spool_view_close(struct spool_view *view)
     mem_free(view);
 }
 
-/* ---- one message ------------------------------------------------------------------------------------------ */
+/* ---- one message
+ * ------------------------------------------------------------------------------------------ */
 
 static enum err damaged(struct why *why, uint64_t msg_id, const char *what)
 {
@@ -174,8 +177,8 @@ static size_t stored_len(const uint8_t *bytes, size_t len, uint64_t msg_id)
     return size <= SPOOL_BATCH_BYTES_MAX ? size : 0;
 }
 
-enum err view_stored_read(struct spool_view *view, const struct spool_where *where,
-        uint64_t msg_id, struct view_stored *ret_stored, struct why *why)
+enum err view_stored_read(struct spool_view *view, const struct spool_where *where, uint64_t msg_id,
+        struct view_stored *ret_stored, struct why *why)
 {
     uint8_t guess[GUESS_BYTES];
     size_t len = 0;
@@ -198,8 +201,10 @@ enum err view_stored_read(struct spool_view *view, const struct spool_where *whe
         err = view_read(view, where->slot, at, bytes, size, &len, why);
     }
     struct stored stored = { 0 };
-    if (err == OK && (len < size || !stored_is_whole((uint8_t *)bytes, size, view->spool_id) ||
-            !stored_decode(str_of(bytes + RECORD_HEADER_BYTES, size - RECORD_HEADER_BYTES), &stored))) {
+    if (err == OK &&
+            (len < size || !stored_is_whole((uint8_t *)bytes, size, view->spool_id) ||
+                    !stored_decode(str_of(bytes + RECORD_HEADER_BYTES, size - RECORD_HEADER_BYTES),
+                            &stored))) {
         err = damaged(why, msg_id, "its record is damaged");
     }
     if (err != OK) {
@@ -280,17 +285,17 @@ static enum err content_read(struct spool_view *view, const struct spool_where *
     return err;
 }
 
-static enum err content_blob(struct spool_view *view, const struct spool_where *where, uint64_t msg_id,
-        const struct stored *stored, struct blob_budget *budget, struct blob **ret_content,
-        struct why *why)
+static enum err content_blob(struct spool_view *view, const struct spool_where *where,
+        uint64_t msg_id, const struct stored *stored, struct blob_budget *budget,
+        struct blob **ret_content, struct why *why)
 {
     struct sink sink = { .blob = blob_new(budget, (size_t)stored->content_bytes) };
     if (sink.blob == NULL) {
         return E_NOMEM;
     }
     enum err err = content_read(view, where, stored, UINT64_MAX, &sink, why);
-    if (err == OK && (sink.crc != stored->content_crc ||
-            sink.blob->size_bytes != stored->content_bytes)) {
+    if (err == OK &&
+            (sink.crc != stored->content_crc || sink.blob->size_bytes != stored->content_bytes)) {
         err = damaged(why, msg_id, "its content is damaged");
     }
     if (err != OK) {
@@ -342,8 +347,8 @@ enum err spool_view_message(struct spool_view *view, const struct spool_where *w
     return OK;
 }
 
-enum err spool_view_head(struct spool_view *view, const struct spool_where *where,
-        uint64_t msg_id, size_t max_bytes, struct buf *ret_head, struct why *why)
+enum err spool_view_head(struct spool_view *view, const struct spool_where *where, uint64_t msg_id,
+        size_t max_bytes, struct buf *ret_head, struct why *why)
 {
     struct view_stored read;
     enum err err = view_stored_read(view, where, msg_id, &read, why);

@@ -28,7 +28,8 @@ void journal_done(struct spool_view *view)
     journal->seg = NULL;
 }
 
-/* ---- which segments there are ----------------------------------------------------------------------- */
+/* ---- which segments there are
+ * ----------------------------------------------------------------------- */
 
 struct seg_lister {
     struct spool_view *view;
@@ -69,7 +70,8 @@ static void seg_listed(void *ctx, const char *name)
     }
     enum err err = view->disk->ops->read(file, bytes, sizeof bytes, 0, &len, NULL);
     view->disk->ops->close(file);
-    if (err == OK && len == sizeof bytes && seg_header_decode(bytes, view->spool_id, &info.header)) {
+    if (err == OK && len == sizeof bytes &&
+            seg_header_decode(bytes, view->spool_id, &info.header)) {
         lister->err = seg_add(&view->journal, &info);
     }
 }
@@ -136,7 +138,8 @@ static const struct seg_info *seg_after_batch(const struct journal *journal, uin
     return NULL;
 }
 
-/* ---- moving ---------------------------------------------------------------------------------------------- */
+/* ---- moving
+ * ---------------------------------------------------------------------------------------------- */
 
 static enum err journal_enter(
         struct spool_view *view, uint32_t slot, uint64_t seg_seq, uint64_t at, uint64_t last_batch)
@@ -208,7 +211,8 @@ static enum err reach_of(struct spool_view *view, struct reach *ret_reach)
     uint64_t active_seg = 0;
     if (view->shared != NULL) {
         /* in this order: the active segment is published before what is durable in it */
-        reach.durable_upto = atomic_load_explicit(&view->shared->durable_upto, memory_order_acquire);
+        reach.durable_upto =
+                atomic_load_explicit(&view->shared->durable_upto, memory_order_acquire);
         active_seg = atomic_load_explicit(&view->shared->active_seg, memory_order_acquire);
     }
     if (!journal->has_successor && (view->shared == NULL || active_seg != journal->seg_seq)) {
@@ -312,7 +316,8 @@ static enum err journal_step(struct spool_view *view)
     return E_CORRUPT;
 }
 
-/* ---- from a position ---------------------------------------------------------------------------------------- */
+/* ---- from a position
+ * ---------------------------------------------------------------------------------------- */
 
 static enum err journal_start(struct spool_view *view)
 {
@@ -336,8 +341,8 @@ static bool journal_hint(struct spool_view *view, const struct spool_position *a
     struct scan_batch batch;
     if (at->offset < PAGE_BYTES || at->offset >= view->slot_bytes || at->slot >= SLOT_COUNT_MAX ||
             journal_enter(view, at->slot, 0, at->offset, 0) != OK ||
-            !scan_header(&journal->scan, at->offset, &header) || header.batch_seq != at->batch_seq ||
-            seg_find(journal, header.seg_seq) == NULL ||
+            !scan_header(&journal->scan, at->offset, &header) ||
+            header.batch_seq != at->batch_seq || seg_find(journal, header.seg_seq) == NULL ||
             scan_batch(&journal->scan, at->offset, header.seg_seq, false, &batch) != OK) {
         return false;
     }
@@ -350,7 +355,8 @@ static bool journal_hint(struct spool_view *view, const struct spool_position *a
 static void journal_skip(struct journal *journal, uint32_t index)
 {
     struct record_view record;
-    while (journal->index < index && record_next(journal->batch.head, &journal->record_at, &record)) {
+    while (journal->index < index &&
+            record_next(journal->batch.head, &journal->record_at, &record)) {
         journal->index++;
     }
 }
@@ -373,8 +379,8 @@ static enum err journal_search(struct spool_view *view, const struct spool_posit
                 after->header.prev.last_batch);
         return err != OK ? err : is_gap ? E_CORRUPT : E_AGAIN;
     }
-    enum err err = journal_enter(view, first->slot, first->header.seg_seq, PAGE_BYTES,
-            first->header.prev.last_batch);
+    enum err err = journal_enter(
+            view, first->slot, first->header.seg_seq, PAGE_BYTES, first->header.prev.last_batch);
     while (err == OK || err == E_AGAIN) {
         err = journal_step(view);
         if (err == OK && journal->batch.header.batch_seq >= at->batch_seq) {
@@ -411,7 +417,8 @@ static enum err journal_seek(struct spool_view *view, const struct spool_positio
 static bool journal_is_at(const struct journal *journal, const struct spool_position *at)
 {
     return journal->has_batch && journal->batch.header.batch_seq == at->batch_seq &&
-           journal->slot == at->slot && journal->batch.at == at->offset && journal->index == at->index;
+           journal->slot == at->slot && journal->batch.at == at->offset &&
+           journal->index == at->index;
 }
 
 static struct spool_position journal_position(const struct journal *journal)

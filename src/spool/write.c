@@ -11,7 +11,8 @@
 #include "core/crc32c.h"
 #include "core/time.h"
 
-/* ---- what is written and not synced ------------------------------------------------------------- */
+/* ---- what is written and not synced -------------------------------------------------------------
+ */
 
 static void pending_free(struct pending *pending)
 {
@@ -53,7 +54,8 @@ void promises_drop(struct spool *spool)
     spool->promised_count = 0;
 }
 
-/* ---- one batch to the disk ---------------------------------------------------------------------- */
+/* ---- one batch to the disk ----------------------------------------------------------------------
+ */
 
 /* Gathers a batch and writes it where the segment ends, in as many calls as the vector needs. */
 struct gather {
@@ -159,9 +161,9 @@ static enum err batch_put(struct spool *spool, const struct outgoing *out)
 /* Records alone, kept in memory until they are synced. */
 static enum err head_put(struct spool *spool, struct str head, uint32_t record_count)
 {
-    struct outgoing out = { .head = head,
-        .batch_seq = spool->next_seq,
-        .record_count = record_count };
+    struct outgoing out = {
+        .head = head, .batch_seq = spool->next_seq, .record_count = record_count
+    };
     return batch_put(spool, &out);
 }
 
@@ -180,7 +182,8 @@ static enum err plain_put(struct spool *spool, enum spool_record_type type)
     return err;
 }
 
-/* ---- segments ------------------------------------------------------------------------------------ */
+/* ---- segments
+ * ------------------------------------------------------------------------------------ */
 
 static enum err seg_header_write(struct spool *spool, uint32_t slot, struct seg_header *header)
 {
@@ -230,7 +233,8 @@ enum err segment_begin(struct spool *spool)
     return OK;
 }
 
-/* ---- sync ------------------------------------------------------------------------------------------ */
+/* ---- sync
+ * ------------------------------------------------------------------------------------------ */
 
 /* A head's memory serves the next batch. */
 static void pending_recycle(struct spool *spool, struct pending *pending)
@@ -266,7 +270,8 @@ static void publish(struct spool *spool)
 {
     pendings_apply(spool);
     spool->durable_upto = spool->written_upto;
-    spool->durable = (struct seg_end){ spool->active.seg_seq, spool->active.at, spool->durable_upto };
+    spool->durable =
+            (struct seg_end){ spool->active.seg_seq, spool->active.at, spool->durable_upto };
     spool->slot[spool->active.slot].end = spool->active.at;
     spool->slot[spool->active.slot].last_batch = spool->durable_upto;
     atomic_store_explicit(&spool->shared->active_seg, spool->active.seg_seq, memory_order_release);
@@ -340,7 +345,8 @@ enum err mark_write(struct spool *spool)
     return err == OK ? plain_put(spool, SPOOL_MARK) : err;
 }
 
-/* ---- the open batch ---------------------------------------------------------------------------------- */
+/* ---- the open batch
+ * ---------------------------------------------------------------------------------- */
 
 /* Says in each message's record where its content lies, now that the head has its length. */
 static void batch_seal(struct spool *spool)
@@ -387,15 +393,20 @@ static enum err open_write(struct spool *spool)
     if (batch->record_count == 0) {
         return OK;
     }
-    if (MUTANT(outcome_buffered) && batch->record_count == 1 && batch->head.ptr[0] == SPOOL_OUTCOME) {
+    if (MUTANT(outcome_buffered) && batch->record_count == 1 &&
+            batch->head.ptr[0] == SPOOL_OUTCOME) {
         return OK;
     }
     struct pending *pending = batch->pending;
     batch_seal(spool);
     enum err err = open_put(spool, pending);
     /* also where it failed: its records are written again */
-    *pending = (struct pending){ .batch_seq = batch->batch_seq, .slot = pending->slot, .page = pending->page,
-        .record_count = batch->record_count, .is_written = err == OK, .head = batch->head };
+    *pending = (struct pending){ .batch_seq = batch->batch_seq,
+        .slot = pending->slot,
+        .page = pending->page,
+        .record_count = batch->record_count,
+        .is_written = err == OK,
+        .head = batch->head };
     batch->pending = NULL;
     buf_init(&batch->head, spool->batch_bytes_max);
     pending_add(spool, pending);
@@ -476,7 +487,8 @@ enum err spool_write(struct spool *spool)
     return spool->is_broken || spool->is_failed ? E_IO : OK;
 }
 
-/* ---- when the disk says no ------------------------------------------------------------------------- */
+/* ---- when the disk says no
+ * ------------------------------------------------------------------------- */
 
 static bool is_rewritten(uint8_t type)
 {
@@ -591,7 +603,8 @@ enum err spool_revive(struct spool *spool)
     }
     if (err != OK) {
         spool->revive_at = mono_after(clock_mono(spool->clock), REVIVE_MS);
-        log_error(spool->log, "spool", "no slot can be written: refusing mail, trying again in 10 s");
+        log_error(
+                spool->log, "spool", "no slot can be written: refusing mail, trying again in 10 s");
         return err;
     }
     spool->is_failed = false;

@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import frame  # noqa: E402
 import parts  # noqa: E402
+import receivers  # noqa: E402
 from node import OUTPOST, Node  # noqa: E402
 from sink import Sink  # noqa: E402
 
@@ -105,3 +106,21 @@ def dkim_keys(tmp_path_factory):
                         "lab.example", "--selector", "s1"], check=True, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
     return {kind: path / f"{kind}.pem" for kind in ("rsa", "ed25519")}
+
+
+@pytest.fixture(scope="session")
+def postfix(tmp_path_factory, peer, tls_files):
+    if not parts.tree("postfix"):
+        pytest.skip("the package postfix could not be fetched")
+    server = receivers.Postfix(tmp_path_factory.mktemp("postfix"), peer, tls_files)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def exim(tmp_path_factory, peer, tls_files):
+    if not parts.tree("exim"):
+        pytest.skip("the package exim4-daemon-light could not be fetched")
+    server = receivers.Exim(tmp_path_factory.mktemp("exim"), peer, tls_files)
+    yield server
+    server.close()

@@ -1,33 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Postfix and Exim receive with STARTTLS what the node delivers by MX; and what DNS may say."""
+import pathlib
 import re
+import subprocess
+import tempfile
 
 import pytest
 
 import frame
-import parts
 from node import wait_until
-from receivers import Exim, Postfix
 
 BODY = b"Hello\r\n.\r\n..two dots\r\n\r\ntabs\tand  blanks \r\n" + b"0123456789" * 99 + b"\r\n" + b"line\r\n" * 2000
-
-
-@pytest.fixture(scope="module")
-def postfix(tmp_path_factory, peer, tls_files, dns):
-    if not parts.tree("postfix"):
-        pytest.skip("the package postfix could not be fetched")
-    server = Postfix(tmp_path_factory.mktemp("postfix"), peer, tls_files)
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def exim(tmp_path_factory, peer, tls_files, dns):
-    if not parts.tree("exim"):
-        pytest.skip("the package exim4-daemon-light could not be fetched")
-    server = Exim(tmp_path_factory.mktemp("exim"), peer, tls_files)
-    yield server
-    server.close()
 
 
 @pytest.fixture
@@ -83,9 +66,9 @@ def test_outcomes_are_kept_apart_for_each_recipient(mx_node, postfix):
     assert b"Diagnostic-Code: smtp; 550 5.1.1" in report
 
 
-def test_the_next_mx_is_tried_where_the_first_is_dead(mx_node, peer, make_node, dns):
+def test_the_next_mx_is_tried_where_the_first_is_dead(peer, make_node):
     """two.example: a host that nobody has, then one that answers."""
-    node = make_node(name="plain", config='stream "transactional" { retry-first = 1s }').start()
+    node = make_node(config='stream "transactional" { retry-first = 1s }').start()
     with SinkInPeer(peer) as sink:
         name = node.send("you@two.example")
         wait_until("the sink", lambda: sink.received() == 1, 60)
@@ -119,9 +102,6 @@ class SinkInPeer:
         self.peer = peer
 
     def __enter__(self):
-        import pathlib
-        import subprocess
-        import tempfile
         self.ledger = tempfile.NamedTemporaryFile()
         self.process = subprocess.Popen(self.peer.argv("/usr/bin/python3", pathlib.Path(__file__).parent / "sink.py",
                                                        frame.SINK_IP, "25", self.ledger.name))

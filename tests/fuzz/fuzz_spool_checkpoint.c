@@ -67,8 +67,8 @@ static enum err image_size(struct disk_file *base, uint64_t *ret_bytes, struct w
     *ret_bytes = CONTAINER_OF(base, struct image_file, base)->bytes.len;
     return OK;
 }
-static enum err image_list(struct disk *disk, void (*each)(void *ctx, const char *name), void *ctx,
-        struct why *why)
+static enum err image_list(
+        struct disk *disk, void (*each)(void *ctx, const char *name), void *ctx, struct why *why)
 {
     (void)disk;
     (void)why;

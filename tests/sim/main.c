@@ -2,9 +2,9 @@
  *
  * main.c - the simulation's command line.
  *
- *   outpost-sim seeds COUNT [FROM]       many days, each twice-hashed every tenth seed; exit 1 on a violation
- *   outpost-sim seed N [--trace|--talk]  one day again
- *   outpost-sim scenario DIR [NAME...]   the scenario files
+ *   outpost-sim seeds COUNT [FROM]       many days, each twice-hashed every tenth seed; exit 1 on a
+ * violation outpost-sim seed N [--trace|--talk]  one day again outpost-sim scenario DIR [NAME...]
+ * the scenario files
  */
 #include "tests/sim/scenario.h"
 #include "tests/sim/seed.h"
@@ -26,8 +26,8 @@ static double now_s(void)
 static bool report(uint64_t seed, const struct seed_result *result)
 {
     if (!result->is_good) {
-        printf("seed %llu: %s\n  again, with its trace: outpost-sim seed %llu --trace\n", (unsigned long long)seed,
-                result->what, (unsigned long long)seed);
+        printf("seed %llu: %s\n  again, with its trace: outpost-sim seed %llu --trace\n",
+                (unsigned long long)seed, result->what, (unsigned long long)seed);
     }
     return result->is_good;
 }
@@ -50,7 +50,8 @@ static bool run_seed(uint64_t seed, struct seed_result *result)
 
 static int run_seeds(uint64_t count, uint64_t from)
 {
-    uint64_t passed = 0, failed = 0, met[SEED_FAULT_COUNT] = { 0 }, crashes = 0, duplicates = 0, acknowledged = 0;
+    uint64_t passed = 0, failed = 0, met[SEED_FAULT_COUNT] = { 0 }, crashes = 0, duplicates = 0,
+             acknowledged = 0;
     double begin = now_s();
     for (uint64_t seed = from; seed < from + count; seed++) {
         struct seed_result result;
@@ -65,9 +66,10 @@ static int run_seeds(uint64_t count, uint64_t from)
         }
         fflush(stdout);
     }
-    printf("%llu seeds in %.1f s: %llu recipients acknowledged, %llu crashes, %llu extra copies, all marked\n",
-            (unsigned long long)count, now_s() - begin, (unsigned long long)acknowledged, (unsigned long long)crashes,
-            (unsigned long long)duplicates);
+    printf("%llu seeds in %.1f s: %llu recipients acknowledged, %llu crashes, %llu extra copies, "
+           "all marked\n",
+            (unsigned long long)count, now_s() - begin, (unsigned long long)acknowledged,
+            (unsigned long long)crashes, (unsigned long long)duplicates);
     for (size_t i = 0; i < SEED_FAULT_COUNT; i++) {
         printf("  met %-13s %llu\n", seed_fault_names[i], (unsigned long long)met[i]);
         if (met[i] == 0 && count >= 100) {
@@ -82,15 +84,18 @@ static int run_seeds(uint64_t count, uint64_t from)
 static int run_one(uint64_t seed, const char *flag)
 {
     struct seed_result result;
-    struct seed_options options = { .seed = seed, .is_traced = flag && strcmp(flag, "--trace") == 0,
+    struct seed_options options = { .seed = seed,
+        .is_traced = flag && strcmp(flag, "--trace") == 0,
         .is_talking = flag && strcmp(flag, "--talk") == 0 };
     double begin = now_s();
     seed_run(&options, &result);
     bool is_good = report(seed, &result);
-    printf("seed %llu: hash %016llx, %u acknowledged, %u delivered, %u bounced, %u extra copies, %u crashes, %llu turns, "
+    printf("seed %llu: hash %016llx, %u acknowledged, %u delivered, %u bounced, %u extra copies, "
+           "%u crashes, %llu turns, "
            "%.2f s\n",
-            (unsigned long long)seed, (unsigned long long)result.hash, result.acknowledged, result.delivered,
-            result.bounced, result.duplicates, result.crashes, (unsigned long long)result.turns, now_s() - begin);
+            (unsigned long long)seed, (unsigned long long)result.hash, result.acknowledged,
+            result.delivered, result.bounced, result.duplicates, result.crashes,
+            (unsigned long long)result.turns, now_s() - begin);
     return is_good ? 0 : 1;
 }
 
@@ -111,6 +116,7 @@ int main(int argc, char **argv)
     if (is_number && strcmp(what, "seed") == 0) {
         return run_one(number, argc > 3 ? argv[3] : NULL);
     }
-    fprintf(stderr, "usage: outpost-sim seeds COUNT [FROM] | seed N [--trace|--talk] | scenario DIR [NAME...]\n");
+    fprintf(stderr, "usage: outpost-sim seeds COUNT [FROM] | seed N [--trace|--talk] | scenario "
+                    "DIR [NAME...]\n");
     return 2;
 }

@@ -2,9 +2,10 @@
  *
  * seed.c - plan, faults and judgement of one simulated day.
  *
- * Phase 1 has faults: a thousand messages and more, ten crashes and more, all drawn from the seed. Then the
- * faults stop, and the queue must drain. The invariants I1 to I8 (docs/evidence.md) are set algebra
- * over tokens: what clients read, what receivers stored, what reports came back, and what the history says.
+ * Phase 1 has faults: a thousand messages and more, ten crashes and more, all drawn from the seed.
+ * Then the faults stop, and the queue must drain. The invariants I1 to I8 (docs/evidence.md) are
+ * set algebra over tokens: what clients read, what receivers stored, what reports came back, and
+ * what the history says.
  */
 #include "tests/sim/seed.h"
 
@@ -24,14 +25,15 @@ enum {
     REPLY_BYTES_MAX = 4 << 20
 };
 
-const char *const seed_fault_names[SEED_FAULT_COUNT] = { "kill", "power cut", "disk error", "disk full", "net",
-    "peer refuses", "peer lies", "client", "dns", "clock" };
+const char *const seed_fault_names[SEED_FAULT_COUNT] = { "kill", "power cut", "disk error",
+    "disk full", "net", "peer refuses", "peer lies", "client", "dns", "clock" };
 
 static const char config_text[] =
         "hostname = \"mail.sender.example\"\n"
         "data-dir = \"/simulated\"\n"
         "control = \"/simulated/control.sock\"\n"
-        "ca-file = \"tests/data/tls/ca.pem\"\n" /* the system's store takes long to read at each start */
+        "ca-file = \"tests/data/tls/ca.pem\"\n" /* the system's store takes long to read at each
+                                                   start */
         "slot-bytes = \"2M\"\n"
         /* after a clock step of years that stays, old stories go by right a day later */
         "history-days = 3650\n"
@@ -85,9 +87,14 @@ static void draw_faults(struct run *run)
         net->split = draw(run, 300000);
     }
     if (prng_chance(&run->prng, 700000)) {
-        *peer = (struct peer_faults){ .banner_4xx = draw(run, 100000), .banner_5xx = draw(run, 50000),
-            .banner_drop = draw(run, 50000), .mail_4xx = draw(run, 50000), .rcpt_4xx = draw(run, 100000),
-            .data_4xx = draw(run, 50000), .dot_4xx = draw(run, 100000), .dot_5xx = draw(run, 30000),
+        *peer = (struct peer_faults){ .banner_4xx = draw(run, 100000),
+            .banner_5xx = draw(run, 50000),
+            .banner_drop = draw(run, 50000),
+            .mail_4xx = draw(run, 50000),
+            .rcpt_4xx = draw(run, 100000),
+            .data_4xx = draw(run, 50000),
+            .dot_4xx = draw(run, 100000),
+            .dot_5xx = draw(run, 30000),
             .shutdown_421 = draw(run, 20000) };
     }
     if (prng_chance(&run->prng, 600000)) {
@@ -159,7 +166,8 @@ static void restart_now(void *ctx, uint64_t number)
     }
 }
 
-/* Crashes wait for the next step of the world: an event must not free the node under its own feet. */
+/* Crashes wait for the next step of the world: an event must not free the node under its own feet.
+ */
 static void plan_day(struct run *run)
 {
     struct sim_events *events = &run->world->events;
@@ -178,14 +186,17 @@ struct trouble {
 
 static void disk_trouble(struct run *run, enum seed_fault kind)
 {
-    struct sim_disk *disk = prng_chance(&run->prng, 800000) ? run->world->spool_disk : run->world->history_disk;
+    struct sim_disk *disk =
+            prng_chance(&run->prng, 800000) ? run->world->spool_disk : run->world->history_disk;
     uint64_t nth = 1 + prng_below(&run->prng, 20), count = 1 + prng_below(&run->prng, 2);
     if (kind == SEED_DISK_FULL) {
         sim_disk_set_capacity(disk, 1);
     } else if (prng_chance(&run->prng, 500000)) {
-        sim_disk_fail(disk, SIM_DISK_SYNC, nth, count, prng_chance(&run->prng, 500000) ? E_IO : E_NO_SPACE);
+        sim_disk_fail(disk, SIM_DISK_SYNC, nth, count,
+                prng_chance(&run->prng, 500000) ? E_IO : E_NO_SPACE);
     } else {
-        sim_disk_fail(disk, SIM_DISK_WRITE, nth, count, prng_chance(&run->prng, 500000) ? E_IO : E_NO_SPACE);
+        sim_disk_fail(disk, SIM_DISK_WRITE, nth, count,
+                prng_chance(&run->prng, 500000) ? E_IO : E_NO_SPACE);
     }
 }
 
@@ -199,7 +210,8 @@ static void heal_disks(struct run *run)
 }
 
 /* Records ride in a sync at most KEEPER_SYNC_DELAY_MS after they were written: what a receiver took
- * within that time before a power cut may come again without a mark (I5). A kill excuses nothing. */
+ * within that time before a power cut may come again without a mark (I5). A kill excuses nothing.
+ */
 static void excuse_last_moments(struct run *run)
 {
     int64_t since_ms = run->world->events.now.ms - KEEPER_SYNC_DELAY_MS - 10;
@@ -236,7 +248,8 @@ static void make_trouble(struct run *run, enum seed_fault kind)
         disk_trouble(run, kind);
         break;
     case SEED_CLOCK: {
-        static const int64_t steps_ms[] = { HOUR_MS, -HOUR_MS, INT64_C(365) * DAY_MS, -INT64_C(365) * DAY_MS };
+        static const int64_t steps_ms[] = { HOUR_MS, -HOUR_MS, INT64_C(365) * DAY_MS,
+            -INT64_C(365) * DAY_MS };
         run->world->events.wall_offset_ms += steps_ms[prng_below(&run->prng, COUNT_OF(steps_ms))];
         break;
     }
@@ -250,7 +263,8 @@ static void make_trouble(struct run *run, enum seed_fault kind)
     }
 }
 
-static enum seed_fault draw_trouble(struct run *run, bool has_disk, bool has_clock, uint32_t crashes)
+static enum seed_fault draw_trouble(
+        struct run *run, bool has_disk, bool has_clock, uint32_t crashes)
 {
     if (crashes < CRASH_COUNT_MIN || prng_chance(&run->prng, 500000)) {
         return prng_chance(&run->prng, 500000) ? SEED_KILL : SEED_POWER_CUT;
@@ -284,7 +298,8 @@ static void live_the_day(struct run *run)
     uint32_t crashes = 0;
     struct mono begin = run->world->events.now;
     for (uint32_t i = 0; i < count && run->result->is_good; i++) {
-        struct mono at = mono_after(begin, (uint64_t)DAY_MS / count * i + prng_below(&run->prng, 60000));
+        struct mono at =
+                mono_after(begin, (uint64_t)DAY_MS / count * i + prng_below(&run->prng, 60000));
         wait_for_moment(run, at);
         enum seed_fault kind = draw_trouble(run, has_disk, has_clock, crashes);
         crashes += kind == SEED_KILL || kind == SEED_POWER_CUT;
@@ -305,7 +320,8 @@ static uint64_t queue_size(struct run *run)
     buf_init(&body, REPLY_BYTES_MAX);
     uint64_t size = UINT64_MAX;
     if (world_ask(run->world, "GET", "/v1/stats", "", "", &body) == 200) {
-        json_t *reply = json_loadb(body.ptr, body.len, 0, NULL), *queue = json_object_get(reply, "queue");
+        json_t *reply = json_loadb(body.ptr, body.len, 0, NULL),
+               *queue = json_object_get(reply, "queue");
         size = 0;
         static const char *const states[] = { "queued", "active", "held", "in_doubt", "failed" };
         for (size_t i = 0; i < COUNT_OF(states); i++) {
@@ -344,7 +360,8 @@ static void hear(json_t *story, struct str address, struct told *told)
 {
     json_t *rcpt;
     size_t i;
-    json_array_foreach (json_object_get(story, "recipients"), i, rcpt) {
+    json_array_foreach(json_object_get(story, "recipients"), i, rcpt)
+    {
         const char *name = json_string_value(json_object_get(rcpt, "address"));
         const char *state = json_string_value(json_object_get(rcpt, "state"));
         if (name == NULL || state == NULL || !str_eq(str_from_c(name), address)) {
@@ -364,12 +381,14 @@ static struct told ask_history(struct run *run, uint32_t number)
     struct buf body;
     char address[64], query[96];
     fmt(address, sizeof address, "t%u@d%u.example", number, run->peers.token[number].domain);
-    fmt(query, sizeof query, "recipient=t%u%%40d%u.example", number, run->peers.token[number].domain);
+    fmt(query, sizeof query, "recipient=t%u%%40d%u.example", number,
+            run->peers.token[number].domain);
     buf_init(&body, REPLY_BYTES_MAX);
     if (world_ask(run->world, "GET", "/v1/messages", query, "", &body) == 200) {
         json_t *stories = json_loadb(body.ptr, body.len, 0, NULL), *story;
         size_t i;
-        json_array_foreach (stories, i, story) {
+        json_array_foreach(stories, i, story)
+        {
             hear(story, str_from_c(address), &told);
         }
         json_decref(stories);
@@ -386,17 +405,19 @@ static void judge_token(struct run *run, uint32_t number)
     }
     if (token->answer == TOKEN_NOT_OFFERED || token->answer == TOKEN_REFUSED) {
         if (token->copies || token->bounces) {
-            fail(run, "%s: t%u was %s, yet has %u copies and %u reports", token->answer == TOKEN_REFUSED ? "I3" : "I2",
-                    number, token->answer == TOKEN_REFUSED ? "refused" : "never offered", token->copies, token->bounces);
+            fail(run, "%s: t%u was %s, yet has %u copies and %u reports",
+                    token->answer == TOKEN_REFUSED ? "I3" : "I2", number,
+                    token->answer == TOKEN_REFUSED ? "refused" : "never offered", token->copies,
+                    token->bounces);
         }
         return;
     }
     struct told told = ask_history(run, number);
     bool is_taken = token->answer == TOKEN_ACKNOWLEDGED;
     if (is_taken && token->copies == 0 && token->bounces == 0) {
-        fail(run, "I1: t%u of message %s was acknowledged and is lost (history: %u stories%s%s)", number,
-                run->peers.message[token->message].id, told.stories, told.is_delivered ? ", delivered" : "",
-                told.is_failed ? ", failed" : "");
+        fail(run, "I1: t%u of message %s was acknowledged and is lost (history: %u stories%s%s)",
+                number, run->peers.message[token->message].id, told.stories,
+                told.is_delivered ? ", delivered" : "", told.is_failed ? ", failed" : "");
     }
     if (is_taken && (told.stories != 1 || !told.is_final)) {
         fail(run, "I6: t%u was acknowledged and has %u stories, %s", number, told.stories,
@@ -409,9 +430,11 @@ static void judge_token(struct run *run, uint32_t number)
         fail(run, "I6: the history says t%u was delivered; nobody received it", number);
     }
     if (token->copies > 1 && !told.is_marked && !token->is_excused) {
-        fail(run, "I5: t%u arrived %u times and is not marked as a possible duplicate", number, token->copies);
+        fail(run, "I5: t%u arrived %u times and is not marked as a possible duplicate", number,
+                token->copies);
     }
-    if (token->copies && token->bounces && !told.is_marked && !token->is_excused && token->replies_lost == 0) {
+    if (token->copies && token->bounces && !told.is_marked && !token->is_excused &&
+            token->replies_lost == 0) {
         fail(run, "I4: t%u arrived and bounced, and nothing explains it", number);
     }
     if ((token->copies || token->bounces) && told.stories == 0) {
@@ -432,7 +455,8 @@ static void judge_message(struct run *run, uint32_t m)
         }
     }
     if (known && known != offered) {
-        fail(run, "I7: of the %u recipients of message %u only %u came to anything", offered, m, known);
+        fail(run, "I7: of the %u recipients of message %u only %u came to anything", offered, m,
+                known);
     }
 }
 
@@ -450,7 +474,8 @@ static void judge(struct run *run)
     for (uint32_t m = 0; m < run->peers.message_count && result->is_good; m++) {
         judge_message(run, m);
     }
-    result->met[SEED_PEER_LIES] += run->peers.lost_reply_count + run->peers.garbage_count + run->peers.dropped_count;
+    result->met[SEED_PEER_LIES] +=
+            run->peers.lost_reply_count + run->peers.garbage_count + run->peers.dropped_count;
     result->met[SEED_PEER_REFUSES] += run->peers.refused_count;
 }
 

@@ -11,14 +11,14 @@
 enum seed_fault {
     SEED_KILL,
     SEED_POWER_CUT,
-    SEED_DISK_ERROR,   /* a write or sync fails */
+    SEED_DISK_ERROR, /* a write or sync fails */
     SEED_DISK_FULL,
     SEED_NET,          /* refused, silent, reset, stalled */
     SEED_PEER_REFUSES, /* 4xx, 5xx, 421 in every phase */
     SEED_PEER_LIES,    /* garbage, lost replies, dropped after the dot */
     SEED_CLIENT,       /* cut in DATA, reset after the dot */
     SEED_DNS,
-    SEED_CLOCK,        /* steps of the wall clock */
+    SEED_CLOCK, /* steps of the wall clock */
     SEED_FAULT_COUNT
 };
 extern const char *const seed_fault_names[SEED_FAULT_COUNT];

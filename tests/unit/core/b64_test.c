@@ -58,11 +58,28 @@ TEST(b64_decode_gives_back_what_encode_took)
 TEST(b64_decode_refuses_what_is_not_canonical)
 {
     static const struct str bad[] = {
-        STR_INIT("Z"), STR_INIT("Zg"), STR_INIT("Zg="), STR_INIT("Zm9"), STR_INIT("Zm9v="),
-        STR_INIT("===="), STR_INIT("Z==="), STR_INIT("Zg==Zg=="), STR_INIT("Zm8=Zm8="),
-        STR_INIT("Zh=="), STR_INIT("Zm9="), STR_INIT("Zg=v"), STR_INIT("Zm9v "), STR_INIT("Zm 9v"),
-        STR_INIT("Zm-v"), STR_INIT("Zm_v"), STR_INIT("Zm\0v"), STR_INIT("Zm\xff" "v"),
-        STR_INIT("Zg==="), STR_INIT("="), STR_INIT("Zg==\n"),
+        STR_INIT("Z"),
+        STR_INIT("Zg"),
+        STR_INIT("Zg="),
+        STR_INIT("Zm9"),
+        STR_INIT("Zm9v="),
+        STR_INIT("===="),
+        STR_INIT("Z==="),
+        STR_INIT("Zg==Zg=="),
+        STR_INIT("Zm8=Zm8="),
+        STR_INIT("Zh=="),
+        STR_INIT("Zm9="),
+        STR_INIT("Zg=v"),
+        STR_INIT("Zm9v "),
+        STR_INIT("Zm 9v"),
+        STR_INIT("Zm-v"),
+        STR_INIT("Zm_v"),
+        STR_INIT("Zm\0v"),
+        STR_INIT("Zm\xff"
+                 "v"),
+        STR_INIT("Zg==="),
+        STR_INIT("="),
+        STR_INIT("Zg==\n"),
     };
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         struct buf buf;

@@ -111,7 +111,8 @@ static void check_sign_and_verify(enum key_kind kind, uint32_t bits, size_t sign
     CHECK_ERR(key_sign(public_key, hash, signature, &len), E_USAGE);
     REQUIRE_OK(key_sign(private_key, hash, signature, &len));
     CHECK_U64(len, signature_len);
-    struct str signed_hash = str_of((char *)hash, sizeof hash), sig = str_of((char *)signature, len);
+    struct str signed_hash = str_of((char *)hash, sizeof hash),
+               sig = str_of((char *)signature, len);
     CHECK(key_verify(public_key, signed_hash, false, sig));
     CHECK(key_verify(private_key, signed_hash, false, sig));
     CHECK(!key_verify(public_key, signed_hash, false, str_sub(sig, 0, len - 1)));
@@ -149,81 +150,81 @@ TEST(rsa_sizes_outside_the_limits_are_not_generated)
 }
 
 /* openssl genrsa 1024, in the PKCS#1 form; its SHA-1 and SHA-256 signatures of "text". */
-static const struct str rsa_pkcs1_pem = STR_INIT(
-        "-----BEGIN RSA PRIVATE KEY-----\n"
-        "MIICXQIBAAKBgQCm7rIxP2v1bRpfs6thdn+szv1UQ1gJV03BGfjJbI4X+UHgDv94\n"
-        "yvp3q+fu8xutSSefX8PYYe56iWJBpdTEahlh+jPN03Qph/415aeOfgmA/XtkTdt2\n"
-        "TGl4whJDYe7JQdwjIQYoVhjMYTx1stueWe7+J4qshweA2wwy/kiYWHmPHwIDAQAB\n"
-        "AoGAO2wisFc0NfQ1fDW33wTQpBI2qWUjlIeoXQHCxujGmBAZfAm6tSQEDs95y1xs\n"
-        "0L2GxjvPuln6C1KWUGoYmCZwjBXMaJhrF9Tg2Q7N2NeQBWCz4Ut3yv4k+4sYJViu\n"
-        "4Is/0QCTAMqoQiEGLXXEZZczRi0Z/eTBl7+0T+nPh39VzTkCQQDUCwuSGvgomo6e\n"
-        "ISK77GrmjUWGbrGNwR+TDMdU0GA5wSxCTR3ML5ALbXCklOlNc6gRA4r0zVQvvE+Q\n"
-        "qgpxY+rbAkEAyYmpQnXMRj3ZvT0OZDnkbTvP+Ydc+CiqH4TykQoS7rVyL3+aHokA\n"
-        "L7/TwKmVz8zMlhqBPZsCgYCjAGrjSeiGDQJAdQy30WpDzJ4s1gtykgwaorQfSes2\n"
-        "5gpSdKkcK6xvQdJprRvGtB0ZRcWe5asx8khC4Ul0Xlgt/b/UqAXFh/xg+wJBALSO\n"
-        "Sj+qfXooi1xIyQ3t98INJgQty5LgC5n1Z8OdPNzzXftD3HWi07Hzr+gZhogGuPt5\n"
-        "f3QL3bDb6CzFlh9u3DkCQQCMEGW26xGDnnbELP9582G/BeoLyMIG7Q4/gm/whd2K\n"
-        "LOLaOCe5KJIOKcTPb+jJwk4+IqVa6+cIAYIFZpNA8shI\n"
-        "-----END RSA PRIVATE KEY-----\n");
-static const struct str rsa_pkcs1_public = STR_INIT(
-        "MIGJAoGBAKbusjE/a/VtGl+zq2F2f6zO/VRDWAlXTcEZ+Mlsjhf5QeAO/3jK+ner5+7zG61JJ59f"
-        "w9hh7nqJYkGl1MRqGWH6M83TdCmH/jXlp45+CYD9e2RN23ZMaXjCEkNh7slB3CMhBihWGMxhPHWy"
-        "255Z7v4niqyHB4DbDDL+SJhYeY8fAgMBAAE=");
-static const struct str rsa_sha1_signature = STR_INIT(
-        "ldwnYJrXf1+LFVhnNC+wKJsPLrjzHHePo02epkxlI4WxM3Kaf1Fdxk2TFKqcWsxPso4mnloPzjvs"
-        "5rA/JOq44f16qARSgtKgXL0iSbbV6i0MiShIJd0QL4fkIhkzif/a0nI+NfAJVtFolbgRhoN7iRbB"
-        "F/O9u0p7rGOB/caGqYY=");
-static const struct str rsa_sha256_signature = STR_INIT(
-        "fWqd+kq+a5+vVtQT4/m1qBm4shMlnoMmIDuBTuFxmqLKEBY2LJdJCXii9a5EWojNuOqiDYz2BJtg"
-        "lUgIZchg8Lo4Rk9zgJvyDqitL5emWs0DkJZY3SBPimPYufeeR7fMLrbfezNUrx3e5xjRO9qGL5uC"
-        "hF2us1xcZWtQzSZBvpI=");
+static const struct str rsa_pkcs1_pem =
+        STR_INIT("-----BEGIN RSA PRIVATE KEY-----\n"
+                 "MIICXQIBAAKBgQCm7rIxP2v1bRpfs6thdn+szv1UQ1gJV03BGfjJbI4X+UHgDv94\n"
+                 "yvp3q+fu8xutSSefX8PYYe56iWJBpdTEahlh+jPN03Qph/415aeOfgmA/XtkTdt2\n"
+                 "TGl4whJDYe7JQdwjIQYoVhjMYTx1stueWe7+J4qshweA2wwy/kiYWHmPHwIDAQAB\n"
+                 "AoGAO2wisFc0NfQ1fDW33wTQpBI2qWUjlIeoXQHCxujGmBAZfAm6tSQEDs95y1xs\n"
+                 "0L2GxjvPuln6C1KWUGoYmCZwjBXMaJhrF9Tg2Q7N2NeQBWCz4Ut3yv4k+4sYJViu\n"
+                 "4Is/0QCTAMqoQiEGLXXEZZczRi0Z/eTBl7+0T+nPh39VzTkCQQDUCwuSGvgomo6e\n"
+                 "ISK77GrmjUWGbrGNwR+TDMdU0GA5wSxCTR3ML5ALbXCklOlNc6gRA4r0zVQvvE+Q\n"
+                 "qgpxY+rbAkEAyYmpQnXMRj3ZvT0OZDnkbTvP+Ydc+CiqH4TykQoS7rVyL3+aHokA\n"
+                 "L7/TwKmVz8zMlhqBPZsCgYCjAGrjSeiGDQJAdQy30WpDzJ4s1gtykgwaorQfSes2\n"
+                 "5gpSdKkcK6xvQdJprRvGtB0ZRcWe5asx8khC4Ul0Xlgt/b/UqAXFh/xg+wJBALSO\n"
+                 "Sj+qfXooi1xIyQ3t98INJgQty5LgC5n1Z8OdPNzzXftD3HWi07Hzr+gZhogGuPt5\n"
+                 "f3QL3bDb6CzFlh9u3DkCQQCMEGW26xGDnnbELP9582G/BeoLyMIG7Q4/gm/whd2K\n"
+                 "LOLaOCe5KJIOKcTPb+jJwk4+IqVa6+cIAYIFZpNA8shI\n"
+                 "-----END RSA PRIVATE KEY-----\n");
+static const struct str rsa_pkcs1_public =
+        STR_INIT("MIGJAoGBAKbusjE/a/VtGl+zq2F2f6zO/VRDWAlXTcEZ+Mlsjhf5QeAO/3jK+ner5+7zG61JJ59f"
+                 "w9hh7nqJYkGl1MRqGWH6M83TdCmH/jXlp45+CYD9e2RN23ZMaXjCEkNh7slB3CMhBihWGMxhPHWy"
+                 "255Z7v4niqyHB4DbDDL+SJhYeY8fAgMBAAE=");
+static const struct str rsa_sha1_signature =
+        STR_INIT("ldwnYJrXf1+LFVhnNC+wKJsPLrjzHHePo02epkxlI4WxM3Kaf1Fdxk2TFKqcWsxPso4mnloPzjvs"
+                 "5rA/JOq44f16qARSgtKgXL0iSbbV6i0MiShIJd0QL4fkIhkzif/a0nI+NfAJVtFolbgRhoN7iRbB"
+                 "F/O9u0p7rGOB/caGqYY=");
+static const struct str rsa_sha256_signature =
+        STR_INIT("fWqd+kq+a5+vVtQT4/m1qBm4shMlnoMmIDuBTuFxmqLKEBY2LJdJCXii9a5EWojNuOqiDYz2BJtg"
+                 "lUgIZchg8Lo4Rk9zgJvyDqitL5emWs0DkJZY3SBPimPYufeeR7fMLrbfezNUrx3e5xjRO9qGL5uC"
+                 "hF2us1xcZWtQzSZBvpI=");
 
 /* What we do not take: a P-256 key, an encrypted one, RSA of 4104 bits. */
-static const struct str ec_pem = STR_INIT(
-        "-----BEGIN PRIVATE KEY-----\n"
-        "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgOYNxwuFDBjTiqRrc\n"
-        "1mNeyj6kTblWxQB/b3O25eEzchOhRANCAAQlyj8yiwE6p5XXseWVit071BaSHGHN\n"
-        "pnYm6sqej1sxWMu6skL2IiX9dPm+tytFJT3RRueQHycgdYkW5FhgLwEn\n"
-        "-----END PRIVATE KEY-----\n");
-static const struct str ec_public = STR_INIT(
-        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEJco/MosBOqeV17HllYrdO9QWkhxhzaZ2JurKno9b"
-        "MVjLurJC9iIl/XT5vrcrRSU90UbnkB8nIHWJFuRYYC8BJw==");
-static const struct str encrypted_pem = STR_INIT(
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
-        "MIIC3TBXBgkqhkiG9w0BBQ0wSjApBgkqhkiG9w0BBQwwHAQIWW8IpRjsXaQCAggA\n"
-        "MAwGCCqGSIb3DQIJBQAwHQYJYIZIAWUDBAEqBBBfVsdX7mPRExX69KkArRo1BIIC\n"
-        "gP+8cS66vnSeydLUWfrK1Ktbi/ZWR0b/GBz6j/9v2FADjfX0jlHCq7EXwOXTbfQv\n"
-        "kCLq4NCSMojschvNLjcNf9owtw0Hh9z6kl2ybG6fTsEymyZJDoGRvnu/S9/awPUs\n"
-        "xDermExa42sbMnQHz8FV3M+hcZcjnHUu9xcdP+6IaAq5tYnFxFIqgc16Y1F+uxXd\n"
-        "h+2GXP/H+CMCy9cbMPkUNdZyQKrTYi+dtUiZuO4zkygHP1TIk+sq5HMv34uhUY1F\n"
-        "X2+pwpvT2AGVxwyKCDSEGKHVOxInShPYYS98PR/j8uITlZQxF3CH/YDnStEegLlJ\n"
-        "tNQUsK+ZkEuvLg63AxOcQe7tkM317siEQiY8jLTc2VNTmLJfdGm1vrIO/TS2Pq3N\n"
-        "Cpuj9qJ/TXW3TmQmkrrtTPY5xaEyLbUyaiuoH0Y3QqzAvGkggQKIxdoGClsPyLFG\n"
-        "72DMBg1kvFQD6KLEhEmGxD5b464MRpOuAmfoGZCpXY4E9kmLTvKr6ocMaN2L2qcD\n"
-        "R1ucx2X00/VfA36DU+553eVJkS9wU9nq+e4a9/LF5FJEyeME8uEFC2d/wh3NO5kH\n"
-        "fIKekCeNelwPT2kbuwo+7h4aU5KalYbx6Wzd1+FREw70jZcxmHRxvk1mFYinppOt\n"
-        "0lGuEXyesxsGp6m8WCAfQsciPi/wbfPD2xlIKSepKs+G78sIfPJmjtzVujiTmMPu\n"
-        "RU8idC/B9fxby5xAg3D66LGPVxmo8bEPRiPtvNL1ehTuEtdmVuGeCdOlxsJ9rJgd\n"
-        "UWY5xJMsiliL9k88MsrIjcJxAuQVMz4ORxMDtUC4jI/Yw4H5FaoKirU4ZF0egiXO\n"
-        "yk4SzN9YMu3RKYdZ+2HemMk=\n"
-        "-----END ENCRYPTED PRIVATE KEY-----\n");
-static const struct str big_public = STR_INIT(
-        "MIICIzANBgkqhkiG9w0BAQEFAAOCAhAAMIICCwKCAgIAsawr4WaJmSQWJ5VN+Ynh6figuIO+WRNE"
-        "Ig0JlN3QpO9YiAIhShiIExl0uznliOvtbaEgCe1f38oJ/cl1A0e8Ufl0BDMCGfB7S3j34MYp4UN8"
-        "wh/5D9AzwK0dqQy36dzUs2ojrWGoYkLbut7T5fce8sAB5hmBFHhzdDEL0N33HAMugdDkLbGfhY45"
-        "iXU5WEYgajiJOW09FYqIyroHHyXOX0s0G4iz5boQjBzFMMt0Yx1zi2haxHq95g3k+nGFS4Z0xDj1"
-        "PEYs10HjHWhSn/x0sTQW7JwPCov/Lhzdm2/6a+hTQlXEaYV5W83tH/fO7CE8U+nE31jYhfjVmQF7"
-        "5Bop7oGRwDGQAoTZJSSC7TJJgnBSWjjIjzwI5Xnu4tXL0pEwnWlz2eWov0YWt6APkhXAmukwmLeF"
-        "dMEGAImmW1CWyL/QXrVHyb00ITUzbu8OQH0RJqptFg2gqomsNoHio5j4w3U+GSrDnevGgtn9zZzY"
-        "w9eptbB8z+Yr8N9DWET3xsslyjVHcNImg+GHidREFTdfT6lGQummdfsEdLqdaIPv9qHb+aQLcP5S"
-        "FHpEISZEcM4VyIrJ2DjnayoRHcm+zKXB0yK9Hh2aTk9NzKeQnuvD1Dzvi8Ea5lJ/5y8xmaQBF0Ns"
-        "uvmFN5q6zHgqDCbBTeW+P+ZEeh7W+sGcy9v4ePd8cJTHAgMBAAE=");
+static const struct str ec_pem =
+        STR_INIT("-----BEGIN PRIVATE KEY-----\n"
+                 "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgOYNxwuFDBjTiqRrc\n"
+                 "1mNeyj6kTblWxQB/b3O25eEzchOhRANCAAQlyj8yiwE6p5XXseWVit071BaSHGHN\n"
+                 "pnYm6sqej1sxWMu6skL2IiX9dPm+tytFJT3RRueQHycgdYkW5FhgLwEn\n"
+                 "-----END PRIVATE KEY-----\n");
+static const struct str ec_public =
+        STR_INIT("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEJco/MosBOqeV17HllYrdO9QWkhxhzaZ2JurKno9b"
+                 "MVjLurJC9iIl/XT5vrcrRSU90UbnkB8nIHWJFuRYYC8BJw==");
+static const struct str encrypted_pem =
+        STR_INIT("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
+                 "MIIC3TBXBgkqhkiG9w0BBQ0wSjApBgkqhkiG9w0BBQwwHAQIWW8IpRjsXaQCAggA\n"
+                 "MAwGCCqGSIb3DQIJBQAwHQYJYIZIAWUDBAEqBBBfVsdX7mPRExX69KkArRo1BIIC\n"
+                 "gP+8cS66vnSeydLUWfrK1Ktbi/ZWR0b/GBz6j/9v2FADjfX0jlHCq7EXwOXTbfQv\n"
+                 "kCLq4NCSMojschvNLjcNf9owtw0Hh9z6kl2ybG6fTsEymyZJDoGRvnu/S9/awPUs\n"
+                 "xDermExa42sbMnQHz8FV3M+hcZcjnHUu9xcdP+6IaAq5tYnFxFIqgc16Y1F+uxXd\n"
+                 "h+2GXP/H+CMCy9cbMPkUNdZyQKrTYi+dtUiZuO4zkygHP1TIk+sq5HMv34uhUY1F\n"
+                 "X2+pwpvT2AGVxwyKCDSEGKHVOxInShPYYS98PR/j8uITlZQxF3CH/YDnStEegLlJ\n"
+                 "tNQUsK+ZkEuvLg63AxOcQe7tkM317siEQiY8jLTc2VNTmLJfdGm1vrIO/TS2Pq3N\n"
+                 "Cpuj9qJ/TXW3TmQmkrrtTPY5xaEyLbUyaiuoH0Y3QqzAvGkggQKIxdoGClsPyLFG\n"
+                 "72DMBg1kvFQD6KLEhEmGxD5b464MRpOuAmfoGZCpXY4E9kmLTvKr6ocMaN2L2qcD\n"
+                 "R1ucx2X00/VfA36DU+553eVJkS9wU9nq+e4a9/LF5FJEyeME8uEFC2d/wh3NO5kH\n"
+                 "fIKekCeNelwPT2kbuwo+7h4aU5KalYbx6Wzd1+FREw70jZcxmHRxvk1mFYinppOt\n"
+                 "0lGuEXyesxsGp6m8WCAfQsciPi/wbfPD2xlIKSepKs+G78sIfPJmjtzVujiTmMPu\n"
+                 "RU8idC/B9fxby5xAg3D66LGPVxmo8bEPRiPtvNL1ehTuEtdmVuGeCdOlxsJ9rJgd\n"
+                 "UWY5xJMsiliL9k88MsrIjcJxAuQVMz4ORxMDtUC4jI/Yw4H5FaoKirU4ZF0egiXO\n"
+                 "yk4SzN9YMu3RKYdZ+2HemMk=\n"
+                 "-----END ENCRYPTED PRIVATE KEY-----\n");
+static const struct str big_public =
+        STR_INIT("MIICIzANBgkqhkiG9w0BAQEFAAOCAhAAMIICCwKCAgIAsawr4WaJmSQWJ5VN+Ynh6figuIO+WRNE"
+                 "Ig0JlN3QpO9YiAIhShiIExl0uznliOvtbaEgCe1f38oJ/cl1A0e8Ufl0BDMCGfB7S3j34MYp4UN8"
+                 "wh/5D9AzwK0dqQy36dzUs2ojrWGoYkLbut7T5fce8sAB5hmBFHhzdDEL0N33HAMugdDkLbGfhY45"
+                 "iXU5WEYgajiJOW09FYqIyroHHyXOX0s0G4iz5boQjBzFMMt0Yx1zi2haxHq95g3k+nGFS4Z0xDj1"
+                 "PEYs10HjHWhSn/x0sTQW7JwPCov/Lhzdm2/6a+hTQlXEaYV5W83tH/fO7CE8U+nE31jYhfjVmQF7"
+                 "5Bop7oGRwDGQAoTZJSSC7TJJgnBSWjjIjzwI5Xnu4tXL0pEwnWlz2eWov0YWt6APkhXAmukwmLeF"
+                 "dMEGAImmW1CWyL/QXrVHyb00ITUzbu8OQH0RJqptFg2gqomsNoHio5j4w3U+GSrDnevGgtn9zZzY"
+                 "w9eptbB8z+Yr8N9DWET3xsslyjVHcNImg+GHidREFTdfT6lGQummdfsEdLqdaIPv9qHb+aQLcP5S"
+                 "FHpEISZEcM4VyIrJ2DjnayoRHcm+zKXB0yK9Hh2aTk9NzKeQnuvD1Dzvi8Ea5lJ/5y8xmaQBF0Ns"
+                 "uvmFN5q6zHgqDCbBTeW+P+ZEeh7W+sGcy9v4ePd8cJTHAgMBAAE=");
 
 /* The key of RFC 8463 A.2 (and RFC 8032 7.1 test 1), its seed wrapped as PKCS#8. */
-static const struct str rfc_pem = STR_INIT(
-        "-----BEGIN PRIVATE KEY-----\n"
-        "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n"
-        "-----END PRIVATE KEY-----\n");
+static const struct str rfc_pem =
+        STR_INIT("-----BEGIN PRIVATE KEY-----\n"
+                 "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n"
+                 "-----END PRIVATE KEY-----\n");
 
 static struct buf decoded(struct str text)
 {
@@ -300,7 +301,8 @@ TEST(pem_that_is_no_key_of_ours_is_refused_with_a_reason)
     check_pem_refused((struct str){ 0 }, E_SYNTAX);
     check_pem_refused(str_of(large, sizeof large), E_SYNTAX);
     check_pem_refused(STR("hello"), E_SYNTAX);
-    check_pem_refused(STR("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), E_SYNTAX);
+    check_pem_refused(
+            STR("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), E_SYNTAX);
     check_pem_refused(str_sub(rsa_pkcs1_pem, 0, 500), E_SYNTAX);
     check_pem_refused(encrypted_pem, E_SYNTAX);
     check_pem_refused(ec_pem, E_UNSUPPORTED);

@@ -79,7 +79,8 @@ TEST(mailbox_wait_ends_at_its_limit)
     clock_gettime(CLOCK_MONOTONIC, &before);
     mailbox_wait(&box, 15);
     clock_gettime(CLOCK_MONOTONIC, &after);
-    int64_t waited_ns = (after.tv_sec - before.tv_sec) * 1000000000LL + after.tv_nsec - before.tv_nsec;
+    int64_t waited_ns =
+            (after.tv_sec - before.tv_sec) * 1000000000LL + after.tv_nsec - before.tv_nsec;
     CHECK(waited_ns >= 15000000, "%lld", (long long)waited_ns);
     mailbox_done(&box);
 }

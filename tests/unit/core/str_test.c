@@ -206,7 +206,9 @@ TEST(ascii_is_seven_bits)
 {
     CHECK(str_is_ascii(STR("az\x7f\0")) && str_is_ascii(none));
     CHECK(!str_is_ascii(STR("a\x80")));
-    CHECK(ascii_is_digit('0') && ascii_is_digit('9') && !ascii_is_digit('/') && !ascii_is_digit(':'));
-    CHECK(ascii_is_alpha('a') && ascii_is_alpha('Z') && !ascii_is_alpha('[') && !ascii_is_alpha('1'));
+    CHECK(ascii_is_digit('0') && ascii_is_digit('9') && !ascii_is_digit('/') &&
+            !ascii_is_digit(':'));
+    CHECK(ascii_is_alpha('a') && ascii_is_alpha('Z') && !ascii_is_alpha('[') &&
+            !ascii_is_alpha('1'));
     CHECK(ascii_is_blank(' ') && ascii_is_blank('\t') && !ascii_is_blank('\n'));
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * speed.c - what the history costs: history_speed DIR COUNT
+ * speed.c - what the history costs: history_speed DIR COUNT [no-lines|look]
  *
  * COUNT messages are accepted, tried and delivered through a real spool; only the scribe is timed
  * (CPU of its thread), then look-ups. Not a test: figures go to docs/performance.md.
@@ -123,7 +123,7 @@ int main(int argc, char **argv)
     struct disk *spool, *history;
     char path[400];
     if (argc < 3 || str_to_u64(str_from_c(argv[2]), 100000000, &count) != OK) {
-        printf("history_speed DIR COUNT [no-lines]\n");
+        printf("history_speed DIR COUNT [no-lines|look]\n");
         return 2;
     }
     mkdir(argv[1], 0700);
@@ -136,6 +136,13 @@ int main(int argc, char **argv)
     f.conf.is_log_postfix = argc == 3;
     f.conf.line = no_line;
     f.conf.line_ctx = &line_bytes;
+    struct why why;
+    if (argc > 3 && strcmp(argv[3], "look") == 0) { /* in what an earlier run made */
+        REQUIRE_OK(history_open(history, &f.history, &why));
+        look_ups(&f, (uint32_t)count);
+        fixture_done(&f);
+        return 0;
+    }
     fixture_open(&f);
     double us = 0;
     for (uint32_t i = 0; i < count; i += ROUND_MSGS) {

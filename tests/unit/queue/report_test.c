@@ -175,8 +175,8 @@ TEST(reports_being_written_are_bounded_and_none_is_forgotten)
     rig_free(rig);
 }
 
-/* What a report takes at most for one recipient, by mail/dsn.c: its address twice (RFC 5321 4.5.3.1),
- * the text twice, wrapped, where each byte that is no ASCII takes four. */
+/* What a report takes at most for one recipient, by mail/dsn.c: its address twice (RFC
+ * 5321 4.5.3.1), the text twice, wrapped, where each byte that is no ASCII takes four. */
 static uint64_t report_bytes(const struct queue_dsn *dsn)
 {
     uint64_t bytes = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * check_test.c - `spool check` tells a clean spool, a torn tail and damage apart, changes nothing, and
- * salvages what can be read.
+ * check_test.c - `spool check` tells a clean spool, a torn tail and damage apart, changes nothing,
+ * and salvages what can be read.
  */
 #include "tests/test.h"
 #include "tests/unit/spool/fixture.h"
@@ -115,8 +115,8 @@ TEST(salvage_writes_each_open_message_and_its_envelope)
     REQUIRE_OK(fixture_open(&f));
     fill(&f, ids, 1);
     fixture_close(&f);
-    REQUIRE_OK(spool_check_run(sim_disk_as_disk(f.disk), false, sim_disk_as_disk(out), NULL, NULL,
-            &found, &why));
+    REQUIRE_OK(spool_check_run(
+            sim_disk_as_disk(f.disk), false, sim_disk_as_disk(out), NULL, NULL, &found, &why));
     CHECK_U64(sim_disk_file_bytes(out, "00000000000000000000000000.eml"), 3000);
     CHECK(sim_disk_file_bytes(out, "00000000000000000000000000.json") > 100);
     /* also without META */

@@ -29,16 +29,16 @@ enum answer { NOT_OFFERED, UNANSWERED, ACKED, REFUSED, CLOSED };
 enum final { FINAL_NONE, FINAL_DELIVERED, FINAL_CANCELLED, FINAL_FAILED };
 
 struct ledger_rcpt {
-    enum final final;        /* posted */
-    bool is_final_written;   /* must survive kill -9 */
-    bool is_final_durable;   /* must survive a power cut */
-    bool is_attempt_open;    /* ATTEMPT acknowledged, no outcome posted */
+    enum final final;      /* posted */
+    bool is_final_written; /* must survive kill -9 */
+    bool is_final_durable; /* must survive a power cut */
+    bool is_attempt_open;  /* ATTEMPT acknowledged, no outcome posted */
     uint32_t attempts;
-    bool is_held;            /* by an operator; not attempted then */
-    bool is_hold_durable;    /* held, and nothing since */
-    bool is_touched;         /* some record about it was ever posted */
+    bool is_held;         /* by an operator; not attempted then */
+    bool is_hold_durable; /* held, and nothing since */
+    bool is_touched;      /* some record about it was ever posted */
     bool is_dsn_durable;
-    uint32_t dsn;            /* number of the report that speaks for it, plus one */
+    uint32_t dsn; /* number of the report that speaks for it, plus one */
 };
 struct ledger_msg {
     enum answer answer;
@@ -46,10 +46,10 @@ struct ledger_msg {
     uint32_t bytes;
     uint32_t rcpt_count;
     struct ledger_rcpt rcpt[RCPT_MAX];
-    uint32_t accept_seen;    /* by the consumer of the journal */
+    uint32_t accept_seen; /* by the consumer of the journal */
     uint32_t final_seen[RCPT_MAX];
     bool is_dsn;
-    uint32_t dsn_of;         /* number of the message it speaks of, first recipient */
+    uint32_t dsn_of; /* number of the message it speaks of, first recipient */
 };
 /* What is known from outside; copied with each image. */
 struct ledger {
@@ -78,8 +78,8 @@ struct node {
     struct ledger ledger;
     uint32_t depth;
     bool is_hooked;
-    bool is_kill;    /* since the ledger was last settled there were only kills, no power cut */
-    bool is_settled; /* the ledger says what this recovery found */
+    bool is_kill;     /* since the ledger was last settled there were only kills, no power cut */
+    bool is_settled;  /* the ledger says what this recovery found */
     const char *what; /* for the report */
     char path[160];
 };
@@ -113,7 +113,8 @@ static void fail(struct node *node, const char *format, ...)
     fmt(report->text, sizeof report->text, "%s [%s, %s]", text, node->path, node->what);
 }
 
-/* ---- a node ---------------------------------------------------------------------------------------- */
+/* ---- a node
+ * ---------------------------------------------------------------------------------------- */
 
 static void node_before(void *ctx, struct sim_disk *disk, enum sim_disk_call call);
 
@@ -166,7 +167,8 @@ static void node_init(struct node *node, struct crash *crash, struct sim_disk *d
     mailbox_init(&node->replies, 1024, NULL, NULL);
 }
 
-/* ---- letters ---------------------------------------------------------------------------------------- */
+/* ---- letters
+ * ---------------------------------------------------------------------------------------- */
 
 enum { REPLY_ACCEPT = 100, REPLY_RECORD, REPLY_BODY };
 
@@ -246,8 +248,8 @@ static uint32_t ledger_new(struct node *node, uint32_t rcpt_count, uint32_t byte
     if (ledger->count == MSG_MAX) {
         return MSG_MAX;
     }
-    ledger->msg[ledger->count] = (struct ledger_msg){
-        .answer = UNANSWERED, .bytes = bytes, .rcpt_count = rcpt_count };
+    ledger->msg[ledger->count] =
+            (struct ledger_msg){ .answer = UNANSWERED, .bytes = bytes, .rcpt_count = rcpt_count };
     return ledger->count++;
 }
 
@@ -380,10 +382,9 @@ static void op_ctl(struct node *node, uint32_t number, uint16_t rcpt, enum spool
 {
     struct ledger_rcpt *r = &node->ledger.msg[number].rcpt[rcpt];
     struct buf payload;
-    struct spool_ctl ctl = { .msg_id = node->ledger.msg[number].msg_id,
-        .rcpt = &rcpt,
-        .rcpt_count = 1,
-        .action = action };
+    struct spool_ctl ctl = {
+        .msg_id = node->ledger.msg[number].msg_id, .rcpt = &rcpt, .rcpt_count = 1, .action = action
+    };
     r->is_touched = true;
     r->is_hold_durable = false;
     r->is_held = action == SPOOL_CTL_HOLD;
@@ -415,7 +416,8 @@ static void op_dsn(struct node *node, uint32_t of)
     letter_post(node, &accept->letter);
 }
 
-/* ---- the consumer of the journal ---------------------------------------------------------------------- */
+/* ---- the consumer of the journal
+ * ---------------------------------------------------------------------- */
 
 static uint32_t ledger_of_id(const struct ledger *ledger, uint64_t msg_id)
 {
@@ -487,7 +489,8 @@ static void op_consume(struct node *node)
     spool_consumed(node->fixture.spool, node->ledger.consumed.batch_seq);
 }
 
-/* ---- what must be so after a recovery ------------------------------------------------------------------ */
+/* ---- what must be so after a recovery
+ * ------------------------------------------------------------------ */
 
 /* Reads an open message; its number, or MSG_MAX where the fault was reported. */
 static uint32_t check_read(struct node *node, const struct seen_msg *seen)
@@ -566,7 +569,8 @@ static void check_rcpt(struct node *node, uint32_t number, uint32_t r, const str
 }
 
 /* Its report is there exactly if its recipient is not waiting for one. */
-static void check_dsn(struct node *node, uint32_t number, bool is_dsn_there, const struct seen_msg *of)
+static void check_dsn(
+        struct node *node, uint32_t number, bool is_dsn_there, const struct seen_msg *of)
 {
     const struct ledger_msg *dsn = &node->ledger.msg[number];
     const struct spool_open_rcpt *open = seen_rcpt(of, 0);
@@ -581,7 +585,8 @@ static void check_dsn(struct node *node, uint32_t number, bool is_dsn_there, con
 }
 
 /* The messages of this disk by number; takes over what a client would learn by sending again. */
-static void check_messages(struct node *node, const struct seen *seen, const struct seen_msg **by_number)
+static void check_messages(
+        struct node *node, const struct seen *seen, const struct seen_msg **by_number)
 {
     for (uint32_t i = 0; i < seen->count; i++) {
         uint32_t number = check_read(node, &seen->msg[i]);
@@ -626,8 +631,8 @@ static void check_journal(struct node *node)
             bool is_sure = msg->rcpt[r].is_final_durable ||
                            (node->is_kill && msg->rcpt[r].is_final_written);
             if (is_sure && msg->final_seen[r] != 1) {
-                fail(node, "I6: the end of message %u recipient %u is in the journal %u times", i, r,
-                        msg->final_seen[r]);
+                fail(node, "I6: the end of message %u recipient %u is in the journal %u times", i,
+                        r, msg->final_seen[r]);
             }
         }
     }
@@ -693,10 +698,12 @@ static void check_all(struct node *node)
     node->is_settled = true;
 }
 
-/* ---- images ------------------------------------------------------------------------------------------------- */
+/* ---- images
+ * -------------------------------------------------------------------------------------------------
+ */
 
-static const char *const mode_names[] = { "none", "all", "prefix", "only", "without", "random", "torn",
-    "kill" };
+static const char *const mode_names[] = { "none", "all", "prefix", "only", "without", "random",
+    "torn", "kill" };
 
 static void image_path(struct node *child, const struct node *parent, enum sim_disk_call call,
         enum sim_disk_crash mode, uint64_t arg)
@@ -707,7 +714,8 @@ static void image_path(struct node *child, const struct node *parent, enum sim_d
 }
 
 /* Recovery of a cut disk, the comparison, one more message, and down again. */
-static void image_try(struct node *parent, enum sim_disk_call call, enum sim_disk_crash mode, uint64_t arg)
+static void image_try(
+        struct node *parent, enum sim_disk_call call, enum sim_disk_crash mode, uint64_t arg)
 {
     struct crash *crash = parent->crash;
     if (is_over(crash)) {
@@ -738,7 +746,8 @@ static void image_try(struct node *parent, enum sim_disk_call call, enum sim_dis
         if (mode == SIM_CRASH_KILL) {
             sim_disk_fail_dirty_sync(child->fixture.disk, E_IO);
         } else {
-            sim_disk_fail(child->fixture.disk, SIM_DISK_SYNC, 1 + prng_below(&crash->prng, 9), 1, E_IO);
+            sim_disk_fail(
+                    child->fixture.disk, SIM_DISK_SYNC, 1 + prng_below(&crash->prng, 9), 1, E_IO);
         }
     }
     node_hook(child, goes_deeper);
@@ -813,7 +822,9 @@ static void node_before(void *ctx, struct sim_disk *disk, enum sim_disk_call cal
     }
 }
 
-/* ---- rot ------------------------------------------------------------------------------------------------------ */
+/* ---- rot
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 struct rot_list {
     char name[32][32];
@@ -896,7 +907,9 @@ static void rot_try(struct node *parent)
     mem_free(child);
 }
 
-/* ---- workloads ---------------------------------------------------------------------------------------------------- */
+/* ---- workloads
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 /* A recipient that can still change, of a message that was acknowledged. */
 static bool pick_open(struct node *node, uint32_t *ret_number, uint16_t *ret_rcpt)
@@ -955,7 +968,8 @@ static void step_delivery(struct node *node)
     }
     enum spool_result result = (enum spool_result)prng_below(prng, SPOOL_RESULT_BOUNCED + 1);
     enum keeper_wish wish = prng_below(prng, 2) ? KEEPER_WANTS_DURABLE : KEEPER_WANTS_NOTHING;
-    op_outcome(node, number, rcpt, result, result == SPOOL_RESULT_BOUNCED ? KEEPER_WANTS_DURABLE : wish);
+    op_outcome(node, number, rcpt, result,
+            result == SPOOL_RESULT_BOUNCED ? KEEPER_WANTS_DURABLE : wish);
 }
 
 static void step_operator(struct node *node)
@@ -999,7 +1013,8 @@ static void step_fault(struct node *node)
         sim_disk_fail_dirty_sync(node->fixture.disk, E_IO);
         return;
     }
-    sim_disk_fail(node->fixture.disk, call, 1 + prng_below(prng, 3), 1 + prng_below(prng, 4) / 3, E_IO);
+    sim_disk_fail(
+            node->fixture.disk, call, 1 + prng_below(prng, 3), 1 + prng_below(prng, 4) / 3, E_IO);
 }
 
 static void step_time(struct node *node)

@@ -40,7 +40,9 @@ void fixture_init(struct fixture *fixture, uint64_t seed)
         .disk = sim_disk_new(seed),
         .clock = { { clock_now, clock_today }, 1000, 1800000000000 },
         .entropy = { .base = { entropy_from_seed } },
-        .conf = { .slot_bytes = 64 << 10, .spare_slots = 1, .checkpoint_bytes = 128 << 10,
+        .conf = { .slot_bytes = 64 << 10,
+                .spare_slots = 1,
+                .checkpoint_bytes = 128 << 10,
                 .checkpoint_ms = 600000 },
     };
     prng_init(&fixture->entropy.prng, seed);
@@ -186,8 +188,8 @@ enum err fixture_accept(
     return err;
 }
 
-static enum err record_add(struct fixture *fixture, enum spool_record_type type, uint64_t msg_id,
-        struct buf *payload)
+static enum err record_add(
+        struct fixture *fixture, enum spool_record_type type, uint64_t msg_id, struct buf *payload)
 {
     enum err err = buf_err(payload);
     if (err == OK) {
@@ -223,8 +225,8 @@ enum err fixture_attempt(
     return record_add(fixture, SPOOL_ATTEMPT, msg_id, &payload);
 }
 
-enum err fixture_ctl(struct fixture *fixture, uint64_t msg_id, uint16_t rcpt,
-        enum spool_ctl_action action)
+enum err fixture_ctl(
+        struct fixture *fixture, uint64_t msg_id, uint16_t rcpt, enum spool_ctl_action action)
 {
     struct buf payload;
     struct spool_ctl ctl = { .msg_id = msg_id,
@@ -247,8 +249,8 @@ enum err fixture_commit(struct fixture *fixture)
     return err == OK ? sync_err : err;
 }
 
-static void see_one(void *ctx, const struct spool_open_msg *msg, const struct spool_open_rcpt *rcpts,
-        uint32_t rcpt_count)
+static void see_one(void *ctx, const struct spool_open_msg *msg,
+        const struct spool_open_rcpt *rcpts, uint32_t rcpt_count)
 {
     struct seen *seen = ctx;
     ASSERT(seen->count < COUNT_OF(seen->msg));

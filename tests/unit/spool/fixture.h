@@ -61,13 +61,12 @@ uint32_t message_number(struct str envelope_bytes);
 /* Adds one message to the open batch. */
 MUST_USE enum err fixture_accept(
         struct fixture *fixture, uint32_t number, uint32_t rcpts, uint32_t bytes, uint64_t *ret_id);
-MUST_USE enum err fixture_outcome(
-        struct fixture *fixture, uint64_t msg_id, uint16_t rcpt, uint32_t attempt_no,
-        enum spool_result result);
+MUST_USE enum err fixture_outcome(struct fixture *fixture, uint64_t msg_id, uint16_t rcpt,
+        uint32_t attempt_no, enum spool_result result);
 MUST_USE enum err fixture_attempt(
         struct fixture *fixture, uint64_t msg_id, uint16_t rcpt, uint32_t attempt_no);
-MUST_USE enum err fixture_ctl(struct fixture *fixture, uint64_t msg_id, uint16_t rcpt,
-        enum spool_ctl_action action);
+MUST_USE enum err fixture_ctl(
+        struct fixture *fixture, uint64_t msg_id, uint16_t rcpt, enum spool_ctl_action action);
 MUST_USE enum err fixture_commit(struct fixture *fixture); /* write and sync */
 
 /* All open messages; valid until the next call. */

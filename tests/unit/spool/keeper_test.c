@@ -49,8 +49,8 @@ static void office_open(struct office *office)
 {
     struct keeper_ports ports = { office, on_accepted, on_moved, on_grew, on_notified };
     REQUIRE_OK(fixture_open(&office->f));
-    REQUIRE_OK(keeper_new(office->f.spool, &office->f.clock.base, &office->f.log, &ports,
-            &office->keeper));
+    REQUIRE_OK(keeper_new(
+            office->f.spool, &office->f.clock.base, &office->f.log, &ports, &office->keeper));
 }
 
 static void office_init(struct office *office, uint64_t seed)
@@ -118,11 +118,9 @@ static void post_outcome(
         struct office *office, uint64_t msg_id, enum spool_result result, enum keeper_wish wish)
 {
     static const uint16_t rcpt = 0;
-    struct spool_outcome outcome = { .msg_id = msg_id,
-        .rcpt = &rcpt,
-        .rcpt_count = 1,
-        .attempt_no = 1,
-        .result = result };
+    struct spool_outcome outcome = {
+        .msg_id = msg_id, .rcpt = &rcpt, .rcpt_count = 1, .attempt_no = 1, .result = result
+    };
     struct buf payload;
     buf_init(&payload, 1024);
     spool_outcome_encode(&payload, &outcome);
@@ -324,7 +322,8 @@ TEST(a_report_closes_the_recipients_it_speaks_for_in_the_same_batch)
     office_done(&office);
 }
 
-static enum err give_chunk(struct office *office, struct blob *chunk, struct spool_extent *ret_extent)
+static enum err give_chunk(
+        struct office *office, struct blob *chunk, struct spool_extent *ret_extent)
 {
     struct keeper_body *body = mem_new(sizeof *body);
     CHECK(body != NULL);
@@ -353,7 +352,8 @@ static struct keeper_accept *streamed_new(struct office *office, uint32_t number
     blob_text(whole, &text);
     blob_give(whole);
     for (uint32_t at = 0; at < bytes; at += 20000) {
-        REQUIRE_OK(give_chunk(office, blob_of(str_sub(buf_str(&text), at, 20000)), &extent[count++]));
+        REQUIRE_OK(
+                give_chunk(office, blob_of(str_sub(buf_str(&text), at, 20000)), &extent[count++]));
     }
     struct keeper_accept *accept = accept_new(office, number, 0);
     accept->body.extent = mem_new(count * sizeof *extent);
@@ -467,6 +467,108 @@ TEST(what_does_not_fit_is_refused_for_good)
     CHECK_ERR(give(&office, 1, 60000, &id), E_TOO_BIG);
     REQUIRE_OK(give(&office, 2, 50000, &id));
     office_done(&office);
+}
+
+TEST(more_letters_than_a_batch_holds_are_all_answered_with_few_syncs)
+{
+    struct office office;
+    const struct seen *seen;
+    office_init(&office, 13);
+    uint64_t before = syncs(&office);
+    for (uint32_t i = 0; i < 100; i++) {
+        post(&office, &accept_new(&office, i, 3000)->letter);
+    }
+    turn(&office);
+    CHECK(syncs(&office) - before < 20, "%u syncs", (unsigned)(syncs(&office) - before));
+    struct letter *letter = mailbox_take_all(&office.replies);
+    uint32_t answers = 0;
+    while (letter != NULL) {
+        struct keeper_accept *accept = CONTAINER_OF(letter, struct keeper_accept, letter);
+        letter = letter->next;
+        CHECK_U64(accept->err, OK);
+        keeper_accept_free(accept);
+        answers++;
+    }
+    CHECK_U64(answers, 100);
+    seen = fixture_see(&office.f);
+    CHECK_U64(seen->count, 100);
+    office_done(&office);
+}
+
+TEST(ten_thousand_recipients_come_back_and_one_more_is_refused)
+{
+    struct office office;
+    uint64_t id;
+    struct spool_view *view;
+    struct blob *envelope;
+    struct why why = { 0 };
+    office = (struct office){ .accepted = 0 };
+    fixture_init(&office.f, 14);
+    office.f.conf.slot_bytes = 4 << 20;
+    mailbox_init(&office.replies, 1000, NULL, NULL);
+    office_open(&office);
+    for (uint32_t more = 0; more < 2; more++) {
+        struct keeper_accept *accept = accept_new(&office, 1, 100);
+        blob_give(accept->envelope);
+        accept->envelope = message_envelope(1, SPOOL_RCPT_COUNT_MAX + more);
+        post(&office, &accept->letter);
+        turn(&office);
+        CHECK_ERR(accept_reply(&office, &id), more ? E_SYNTAX : OK);
+    }
+    struct spool_stats stats;
+    spool_get_stats(office.f.spool, &stats);
+    CHECK_U64(stats.open_rcpts, SPOOL_RCPT_COUNT_MAX);
+    REQUIRE_OK(spool_view_of(office.f.spool, sim_disk_as_disk(office.f.disk), &view));
+    REQUIRE_OK(spool_view_message(
+            view, &office.where, office.accepted_id, NULL, &envelope, NULL, &why));
+    struct buf text;
+    struct spool_envelope decoded;
+    buf_init(&text, SPOOL_ENVELOPE_BYTES_MAX);
+    blob_text(envelope, &text);
+    REQUIRE_OK(spool_envelope_decode(buf_str(&text), &decoded));
+    CHECK_U64(decoded.rcpt_count, SPOOL_RCPT_COUNT_MAX);
+    buf_done(&text);
+    blob_give(envelope);
+    spool_view_close(view);
+    office_done(&office);
+}
+
+TEST(letters_left_in_the_box_are_freed)
+{
+    struct office office;
+    office_init(&office, 15);
+    post(&office, &accept_new(&office, 1, 100)->letter);
+    post_attempt(&office, 1);
+    office_done(&office);
+}
+
+/* As above, for a report with its link: both or neither. */
+TEST(every_failed_allocation_leaves_report_and_link_together)
+{
+    for (uint64_t nth = 1; nth < 60; nth++) {
+        struct office office;
+        uint64_t id = 0, dsn_id = 0;
+        office_init(&office, 16);
+        REQUIRE_OK(give(&office, 1, 100, &id));
+        post_outcome(&office, id, SPOOL_RESULT_BOUNCED, KEEPER_WANTS_DURABLE);
+        turn(&office);
+        REQUIRE_OK(record_reply(&office));
+        struct keeper_accept *dsn = accept_new(&office, 2, 400);
+        uint16_t *rcpt = mem_new(sizeof *rcpt);
+        dsn->link = mem_new(sizeof *dsn->link);
+        CHECK(rcpt != NULL && dsn->link != NULL);
+        *dsn->link = (struct spool_dsn_link){ id, rcpt, 1 };
+        dsn->link_count = 1;
+        post(&office, &dsn->letter);
+        mem_fail_at(nth);
+        turn(&office);
+        mem_fail_at(0);
+        enum err err = accept_reply(&office, &dsn_id);
+        struct spool_where where;
+        CHECK((err == OK) == (spool_find(office.f.spool, id, &where) == E_NOT_FOUND));
+        CHECK((err == OK) == (spool_find(office.f.spool, dsn_id, &where) == OK));
+        office_done(&office);
+    }
 }
 
 /* Memory refused at every allocation in turn: 4xx or done, never half. */

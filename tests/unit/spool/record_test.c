@@ -163,8 +163,9 @@ TEST(attempts_controls_links_and_refusals_survive_encoding)
     struct spool_attempt attempt = { 7, some_rcpts, 3, 4, { 99 } };
     struct spool_ctl ctl = { 7, some_rcpts, 2, SPOOL_CTL_BOUNCE, { 99 }, STR("op"), STR("why") };
     struct spool_dsn_link link = { 7, some_rcpts, 1 };
-    struct spool_refusal refusal = { .at = { 3 }, .code = 550, .text = STR("no"),
-        .recipient = STR("x@example.org") };
+    struct spool_refusal refusal = {
+        .at = { 3 }, .code = 550, .text = STR("no"), .recipient = STR("x@example.org")
+    };
     buf_init(&bytes, 4096);
     spool_attempt_encode(&bytes, &attempt);
     check_cuts(buf_str(&bytes), decode_attempt);
@@ -198,7 +199,8 @@ TEST(a_record_with_too_many_recipients_is_refused)
 
 TEST(a_header_with_any_bit_changed_is_not_ours)
 {
-    uint8_t batch[BATCH_HEADER_BYTES], seg[SEG_HEADER_BYTES], meta[META_BYTES], ckpt[CKPT_HEADER_BYTES];
+    uint8_t batch[BATCH_HEADER_BYTES], seg[SEG_HEADER_BYTES], meta[META_BYTES],
+            ckpt[CKPT_HEADER_BYTES];
     struct batch_header b = { .head_len = 10, .payload_len = 20, .batch_seq = 5, .page = 1 }, b2;
     struct seg_header s = { .spool_id = 77, .seg_seq = 3, .slot_bytes = 65536 }, s2;
     struct meta m = { .major = 1, .spool_id = 77, .slot_bytes = 65536 }, m2;
@@ -269,7 +271,8 @@ TEST(the_index_finds_what_was_added_and_forgets_what_was_removed)
     index_done(&index);
 }
 
-/* The table of docs/spool.md, row by row: event, then queued, attempting, in doubt, held, failed. */
+/* The table of docs/spool.md, row by row: event, then queued, attempting, in doubt, held, failed.
+ */
 TEST(states_follow_the_table)
 {
     static const struct {

@@ -6,6 +6,7 @@
 #include "tests/test.h"
 #include "tests/unit/spool/fixture.h"
 
+#include "core/crc32c.h"
 #include "core/str.h"
 #include "spool/spool_priv.h"
 
@@ -143,6 +144,80 @@ TEST(what_is_open_in_a_mostly_dead_segment_moves_and_keeps_its_number)
     fixture_done(&f);
 }
 
+static struct spool_extent give_chunk(struct fixture *f, struct str bytes)
+{
+    uint32_t ticket;
+    struct blob *chunk = blob_of(bytes);
+    REQUIRE_OK(spool_batch_body(f->spool, chunk, &ticket));
+    blob_give(chunk);
+    REQUIRE_OK(spool_write(f->spool));
+    return spool_body_extent(f->spool, ticket);
+}
+
+TEST(streamed_content_moves_too)
+{
+    struct fixture f;
+    uint64_t open_id[16], id;
+    struct spool_extent extent[2];
+    struct buf text;
+    struct spool_view *view;
+    struct spool_where before, after;
+    struct why why = { 0 };
+    fixture_init(&f, 13);
+    REQUIRE_OK(fixture_open(&f));
+    buf_init(&text, 1 << 20);
+    struct blob *whole = message_content(77, 6000);
+    blob_text(whole, &text);
+    blob_give(whole);
+    extent[0] = give_chunk(&f, str_sub(buf_str(&text), 0, 3000));
+    extent[1] = give_chunk(&f, str_from(buf_str(&text), 3000));
+    struct spool_body body = { extent, 2, crc32c(0, buf_str(&text)) };
+    struct blob *envelope = message_envelope(77, 2);
+    REQUIRE_OK(spool_batch_accept(f.spool, envelope, NULL, &body, &id));
+    blob_give(envelope);
+    REQUIRE_OK(fixture_commit(&f));
+    REQUIRE_OK(spool_find(f.spool, id, &before));
+    fill_and_age(&f, open_id);
+    tick(&f, 400);
+    REQUIRE_OK(spool_find(f.spool, id, &after));
+    CHECK(before.slot != after.slot || before.batch_page != after.batch_page);
+    for (uint32_t round = 0; round < 2; round++) { /* before and after a power cut */
+        struct blob *content;
+        REQUIRE_OK(spool_view_of(f.spool, sim_disk_as_disk(f.disk), &view));
+        REQUIRE_OK(spool_find(f.spool, id, &after));
+        REQUIRE_OK(spool_view_message(view, &after, id, NULL, NULL, &content, &why));
+        CHECK(message_is_content(77, 6000, content));
+        blob_give(content);
+        spool_view_close(view);
+        fixture_kill(&f);
+        sim_disk_crash(f.disk, SIM_CRASH_NONE, 0);
+        REQUIRE_OK(fixture_open(&f));
+    }
+    buf_done(&text);
+    CHECK_U64(f.error_lines, 0);
+    fixture_done(&f);
+}
+
+TEST(a_message_that_cannot_be_read_is_not_moved_and_its_slot_is_kept)
+{
+    struct fixture f;
+    uint64_t open_id[16];
+    struct spool_where where;
+    char name[NAME_BYTES_MAX];
+    fixture_init(&f, 14);
+    REQUIRE_OK(fixture_open(&f));
+    fill_and_age(&f, open_id);
+    REQUIRE_OK(spool_find(f.spool, open_id[2], &where));
+    slot_name(name, where.slot);
+    CHECK(sim_disk_flip(f.disk, name, (uint64_t)where.batch_page * PAGE_BYTES + 4000, 1));
+    tick(&f, 400);
+    CHECK(stats_of(&f).damaged_ranges == 1 && f.error_lines > 0);
+    struct spool_where still;
+    REQUIRE_OK(spool_find(f.spool, open_id[2], &still));
+    CHECK_U64(still.slot, where.slot);
+    fixture_done(&f);
+}
+
 TEST(a_full_disk_refuses_messages_while_outcomes_go_on)
 {
     struct fixture f;
@@ -214,7 +289,8 @@ TEST(a_second_node_is_kept_out)
     fixture_init(&f, 6);
     REQUIRE_OK(fixture_open(&f));
     CHECK_ERR(spool_open(sim_disk_as_disk(f.disk), &f.clock.base, &f.entropy.base, NULL, &f.conf,
-            &second, &why), E_BUSY);
+                      &second, &why),
+            E_BUSY);
     fixture_done(&f);
 }
 
@@ -302,7 +378,8 @@ TEST(a_true_batch_inside_a_mail_is_never_taken_for_one)
     fixture_init(&f, 11);
     REQUIRE_OK(fixture_open(&f));
     one(&f, 1, 100, &id);
-    /* the bytes of a real batch, with the spool's own secret, so placed that they are page-aligned */
+    /* the bytes of a real batch, with the spool's own secret, so placed that they are page-aligned
+     */
     struct disk *disk = sim_disk_as_disk(f.disk);
     struct disk_file *file;
     struct spool_where where;

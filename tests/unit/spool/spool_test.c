@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * spool_test.c - what spool.h promises, on a simulated disk without crashes (crash_test.c has those).
+ * spool_test.c - what spool.h promises, on a simulated disk without crashes (crash_test.c has
+ * those).
  */
 #include "tests/test.h"
 #include "tests/unit/spool/fixture.h"
@@ -85,7 +86,8 @@ TEST(the_journal_comes_in_order_and_only_when_it_is_durable)
     fixture_done(&f);
 }
 
-/* ---- a reader in another thread, on the real disk ---------------------------------------------- */
+/* ---- a reader in another thread, on the real disk ----------------------------------------------
+ */
 
 enum { THREAD_MSG_COUNT = 300 };
 
@@ -108,8 +110,8 @@ static void *read_all(void *arg)
             struct blob *content = NULL;
             struct why why;
             reader->bad += message_number(record.payload) != reader->seen;
-            reader->bad += spool_view_message(reader->view, &record.where, record.msg_id, NULL, NULL,
-                                   &content, &why) != OK ||
+            reader->bad += spool_view_message(reader->view, &record.where, record.msg_id, NULL,
+                                   NULL, &content, &why) != OK ||
                            !message_is_content(reader->seen, 2000, content);
             blob_give(content);
             reader->seen++;

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * view_test.c - reading the journal from stored positions: with good hints, bad ones, after slots
+ * were used again, without a living spool, and past damage.
+ */
+#include "tests/test.h"
+#include "tests/unit/spool/fixture.h"
+
+#include "core/str.h"
+#include "spool/format_priv.h"
+
+enum { COUNT = 40 };
+
+static void tick(struct fixture *f, uint32_t times)
+{
+    for (uint32_t i = 0; i < times; i++) {
+        fixture_pass(f, 20);
+        spool_tick(f->spool, clock_mono(&f->clock.base));
+    }
+}
+
+static void fill(struct fixture *f, uint32_t first, uint32_t count, uint64_t *ids)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        REQUIRE_OK(fixture_accept(f, first + i, 1, 5000, &ids[i]));
+        REQUIRE_OK(fixture_commit(f));
+        tick(f, 1);
+    }
+}
+
+/* Reads on from *at; how many messages came. *ret_gaps: how often something was missing. */
+static uint32_t read_on(
+        struct spool_view *view, struct spool_position *at, uint32_t *ret_gaps, uint32_t *ret_last)
+{
+    struct spool_record record;
+    uint32_t count = 0;
+    for (;;) {
+        enum err err = spool_view_next(view, at, &record);
+        if (err == E_EOF) {
+            return count;
+        }
+        CHECK(err == OK || err == E_CORRUPT, "%s", err_name(err));
+        *at = record.next;
+        *ret_gaps += err == E_CORRUPT;
+        if (err == OK && record.type == SPOOL_ACCEPT) {
+            count++;
+            *ret_last = message_number(record.payload);
+        }
+    }
+}
+
+TEST(a_position_is_found_again_whatever_its_hint_says)
+{
+    struct fixture f;
+    uint64_t ids[COUNT];
+    struct spool_view *view;
+    struct spool_record record;
+    struct spool_position at = { 0 };
+    uint32_t gaps = 0, last = 0;
+    fixture_init(&f, 1);
+    REQUIRE_OK(fixture_open(&f));
+    fill(&f, 0, COUNT, ids);
+    REQUIRE_OK(spool_view_of(f.spool, sim_disk_as_disk(f.disk), &view));
+    while (last < 17) {
+        REQUIRE_OK(spool_view_next(view, &at, &record));
+        at = record.next;
+        last = record.type == SPOOL_ACCEPT ? message_number(record.payload) : last;
+    }
+    spool_view_close(view);
+    for (uint32_t round = 0; round < 4; round++) {
+        struct spool_position from = at;
+        from.slot = round == 1 ? 0 : round == 2 ? 7777 : from.slot;
+        from.offset = round == 3 ? 12345678 : from.offset;
+        REQUIRE_OK(spool_view_of(f.spool, sim_disk_as_disk(f.disk), &view));
+        CHECK_U64(read_on(view, &from, &gaps, &last), COUNT - 18);
+        CHECK_U64(gaps, 0);
+        CHECK_U64(last, COUNT - 1);
+        spool_view_close(view);
+    }
+    fixture_done(&f);
+}
+
+TEST(a_consumer_whose_slot_was_used_again_goes_on_without_a_gap)
+{
+    struct fixture f;
+    uint64_t ids[COUNT];
+    struct spool_view *view;
+    struct spool_position at = { 0 };
+    uint32_t gaps = 0, last = 0;
+    fixture_init(&f, 2);
+    REQUIRE_OK(fixture_open(&f));
+    for (uint32_t round = 0; round < 4; round++) {
+        fill(&f, round * COUNT, COUNT, ids);
+        for (uint32_t i = 0; i < COUNT; i++) {
+            REQUIRE_OK(fixture_outcome(&f, ids[i], 0, 1, SPOOL_RESULT_DELIVERED));
+        }
+        REQUIRE_OK(fixture_commit(&f));
+        REQUIRE_OK(spool_view_of(f.spool, sim_disk_as_disk(f.disk), &view));
+        CHECK_U64(read_on(view, &at, &gaps, &last), COUNT);
+        CHECK_U64(last, round * COUNT + COUNT - 1);
+        spool_view_close(view);
+        spool_consumed(f.spool, at.batch_seq);
+        tick(&f, 60);
+        fixture_pass(&f, 2000);
+    }
+    CHECK_U64(gaps, 0);
+    fixture_done(&f);
+}
+
+TEST(without_a_living_spool_the_journal_is_read_to_its_durable_end)
+{
+    struct fixture f;
+    uint64_t ids[COUNT], id;
+    struct spool_view *view;
+    struct spool_position at = { 0 };
+    struct why why = { 0 };
+    uint32_t gaps = 0, last = 0;
+    fixture_init(&f, 3);
+    REQUIRE_OK(fixture_open(&f));
+    fill(&f, 0, COUNT, ids);
+    fixture_pass(&f, 2000);
+    tick(&f, 1); /* the mark says that all of it is durable */
+    REQUIRE_OK(spool_view_open(sim_disk_as_disk(f.disk), &view, &why));
+    CHECK_U64(read_on(view, &at, &gaps, &last), COUNT);
+    /* written and not synced: not shown; later it is */
+    REQUIRE_OK(fixture_accept(&f, COUNT, 1, 100, &id));
+    REQUIRE_OK(spool_write(f.spool));
+    CHECK_U64(read_on(view, &at, &gaps, &last), 0);
+    REQUIRE_OK(fixture_commit(&f));
+    fill(&f, COUNT + 1, 20, ids);
+    fixture_pass(&f, 2000);
+    tick(&f, 1);
+    CHECK_U64(read_on(view, &at, &gaps, &last), 21);
+    CHECK_U64(gaps, 0);
+    spool_view_close(view);
+    fixture_done(&f);
+}
+
+TEST(damage_in_the_journal_is_told_and_reading_goes_on_behind_it)
+{
+    struct fixture f;
+    uint64_t ids[COUNT];
+    struct spool_view *view;
+    struct spool_position at = { 0 };
+    struct spool_where where;
+    char name[NAME_BYTES_MAX];
+    uint32_t gaps = 0, last = 0;
+    fixture_init(&f, 4);
+    REQUIRE_OK(fixture_open(&f));
+    fill(&f, 0, COUNT, ids);
+    REQUIRE_OK(spool_find(f.spool, ids[20], &where));
+    slot_name(name, where.slot);
+    CHECK(sim_disk_flip(f.disk, name, (uint64_t)where.batch_page * PAGE_BYTES + 100, 4));
+    REQUIRE_OK(spool_view_of(f.spool, sim_disk_as_disk(f.disk), &view));
+    CHECK_U64(read_on(view, &at, &gaps, &last), COUNT - 1);
+    CHECK_U64(gaps, 1);
+    CHECK_U64(last, COUNT - 1);
+    spool_view_close(view);
+    /* a whole slot is gone */
+    sim_disk_delete(f.disk, name);
+    at = (struct spool_position){ 0 };
+    gaps = 0;
+    REQUIRE_OK(spool_view_of(f.spool, sim_disk_as_disk(f.disk), &view));
+    uint32_t count = read_on(view, &at, &gaps, &last);
+    CHECK(count > COUNT / 2 && count < COUNT - 1, "%u", count);
+    CHECK(gaps >= 1 && last == COUNT - 1);
+    spool_view_close(view);
+    fixture_done(&f);
+}
+
+TEST(a_place_that_holds_another_message_is_not_taken_for_it)
+{
+    struct fixture f;
+    uint64_t ids[3];
+    struct spool_view *view;
+    struct spool_where where;
+    struct blob *content;
+    struct why why = { 0 };
+    fixture_init(&f, 5);
+    REQUIRE_OK(fixture_open(&f));
+    fill(&f, 0, 3, ids);
+    REQUIRE_OK(spool_find(f.spool, ids[1], &where));
+    REQUIRE_OK(spool_view_of(f.spool, sim_disk_as_disk(f.disk), &view));
+    CHECK_ERR(spool_view_message(view, &where, ids[2], NULL, NULL, &content, &why), E_CORRUPT);
+    where.slot = 4711;
+    CHECK_ERR(spool_view_message(view, &where, ids[1], NULL, NULL, &content, &why), E_CORRUPT);
+    where.slot = UINT32_MAX;
+    CHECK_ERR(spool_view_message(view, &where, ids[1], NULL, NULL, &content, &why), E_CORRUPT);
+    spool_view_close(view);
+    fixture_done(&f);
+}
+
+TEST(a_full_budget_is_no_memory_and_no_damage)
+{
+    struct fixture f;
+    uint64_t ids[1];
+    struct spool_view *view;
+    struct spool_where where;
+    struct blob *content, *envelope;
+    struct blob_budget budget = { .max_bytes = 1000 };
+    struct why why = { 0 };
+    fixture_init(&f, 6);
+    REQUIRE_OK(fixture_open(&f));
+    fill(&f, 0, 1, ids);
+    REQUIRE_OK(spool_find(f.spool, ids[0], &where));
+    REQUIRE_OK(spool_view_of(f.spool, sim_disk_as_disk(f.disk), &view));
+    CHECK_ERR(
+            spool_view_message(view, &where, ids[0], &budget, &envelope, &content, &why), E_NOMEM);
+    CHECK_U64(budget.used_bytes, 0);
+    spool_view_close(view);
+    fixture_done(&f);
+}
