@@ -272,6 +272,14 @@ class Outpost:
         (self.data / "password").chmod(0o600)
         (self.data / "outpost.conf").write_text(self._config(port, sink_port, is_signed, is_login) + extra)
         self.launch(sync, port)
+        # a node that has run for a while has its spare spool files, a new one makes them in its first seconds
+        wait_until("spare spool files", lambda: self.spare_count() >= 4, 60)
+
+    def spare_count(self):
+        try:
+            return self.ask("/v1/stats")["spool"]["free_slots"]
+        except OSError:
+            return 0  # the control socket opens after the listeners
 
     def launch(self, sync, port):
         self.process = self.group.start([self.binary, "serve", "--config", self.data / "outpost.conf"],

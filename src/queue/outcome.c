@@ -207,6 +207,9 @@ enum err outcome_settle(
     if (err != OK) {
         return err;
     }
+    outcome->attempt_no = told.attempt_no; /* of the whole job: the next group has it too */
+    outcome->at = told.at;
+    outcome->maybe_duplicate = told.maybe_duplicate;
     if (told.result != SPOOL_RESULT_DELIVERED) {
         fate.reason = reason_take(q, told.code, told.enhanced, told.text, told.remote_host);
     }

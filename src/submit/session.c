@@ -324,6 +324,19 @@ void session_timeout(struct session *session)
     session_resume(session);
 }
 
+void session_stop(struct session *session)
+{
+    struct wire *wire = &session->wire;
+    if (!wire->conn || !wire->is_open || wire->is_handshaking ||
+            smtp_server_is_closed(&wire->server) ||
+            smtp_server_phase(&wire->server) == SMTP_SERVER_PHASE_DECISION) {
+        return; /* has ended, is ended elsewhere, or is answered soon */
+    }
+    session_drop(session);
+    smtp_server_fail(&wire->server, 421, STR("4.3.2"), STR("Service shutting down"));
+    session_resume(session);
+}
+
 /* ---- beginning and end --------------------------------------------------------------------- */
 
 static void session_free(struct session *session)

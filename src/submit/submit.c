@@ -72,6 +72,16 @@ static void settle_all(struct submit *submit)
     }
 }
 
+static void stop_all(struct submit *submit)
+{
+    struct list *link = submit->sessions.next;
+    while (link != &submit->sessions) {
+        struct session *session = CONTAINER_OF(link, struct session, link);
+        link = link->next; /* this one may be gone after the call, no other */
+        session_stop(session);
+    }
+}
+
 struct mono submit_turn(struct submit *submit, struct mono now)
 {
     submit->now = now;
@@ -82,11 +92,15 @@ struct mono submit_turn(struct submit *submit, struct mono now)
             settle_all(submit);
         }
     }
+    if (mono_is_due(submit->stop_at, now)) {
+        submit->stop_at = (struct mono){ 0 };
+        stop_all(submit);
+    }
     struct heap_item *first;
     while ((first = heap_first(&submit->due)) != NULL && first->key <= now.ms) {
         session_timeout(CONTAINER_OF(first, struct session, due));
     }
-    return (struct mono){ first ? first->key : 0 };
+    return mono_first(submit->stop_at, (struct mono){ first ? first->key : 0 });
 }
 
 void submit_config(struct submit *submit, struct config *config)
@@ -110,6 +124,7 @@ void submit_refuse(struct submit *submit, bool is_refusing)
 void submit_stop(struct submit *submit)
 {
     submit->is_stopping = true;
+    submit->stop_at = mono_after(clock_mono(submit->clock), SUBMIT_STOP_MS_MAX);
     listeners_close(submit);
     settle_all(submit);
 }

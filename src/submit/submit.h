@@ -30,6 +30,7 @@ enum {
     SUBMIT_LOADED_PERCENT = 90,       /* of connection_count_max: from there on it is load */
     SUBMIT_RATE_GRACE_MS = 30000,     /* content may begin slower than data_rate_min for so long */
     SUBMIT_CLOSE_MS_MAX = 10000,      /* for the last reply to leave */
+    SUBMIT_STOP_MS_MAX = 8000,        /* after submit_stop, for a message under way; faults 10 */
     SUBMIT_CHUNKS_OUT_MAX = 2,        /* of one message at the keeper, then reading stops */
     SUBMIT_LOGIN_MS = 300000,         /* a verified login is remembered; hardening 8 */
     SUBMIT_LOGIN_COUNT_MAX = 8192,
@@ -101,7 +102,8 @@ struct mono submit_turn(struct submit *submit, struct mono now); /* deadlines; r
 void submit_config(struct submit *submit, struct config *config);
 /* The spool refuses (disk full, failing): MAIL is answered 452 4.3.1 until it does no more. */
 void submit_refuse(struct submit *submit, bool is_refusing);
-/* No new sessions; idle ones get 421 4.3.2 at once, busy ones when their message is done. */
+/* No new sessions; idle ones get 421 4.3.2 at once, busy ones when their message is done, or where
+ * it is not in SUBMIT_STOP_MS_MAX. */
 void submit_stop(struct submit *submit);
 bool submit_is_idle(const struct submit *submit);
 void submit_get_stats(const struct submit *submit, struct submit_stats *ret_stats);

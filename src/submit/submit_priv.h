@@ -61,6 +61,7 @@ struct submit {
     struct mono now;          /* of this entry */
     struct mono refused_free; /* when the allowance of refusals for the history is whole again */
     struct mono loaded_look;  /* when idle sessions are looked at again under load */
+    struct mono stop_at;      /* messages under way have until then; 0: not stopping, or it is over */
     bool is_refusing, is_stopping;
     struct submit_stats stats;
 };
@@ -119,6 +120,7 @@ void session_resume(struct session *session);
 /* Ends the session if it is over, else sets its deadline. The session may be gone after it. */
 void session_settle(struct session *session);
 void session_timeout(struct session *session);
+void session_stop(struct session *session); /* a stop waits no longer for its message */
 void session_end(struct session *session, bool is_abort);
 /* Ends it at once, whatever is out at the keeper. */
 void session_discard(struct session *session);

@@ -748,6 +748,25 @@ TEST(a_stop_ends_idle_sessions_at_once_and_busy_ones_behind_their_message)
     rig_done(&rig);
 }
 
+TEST(f10_whoever_is_still_busy_near_the_end_of_a_stop_is_told_so)
+{
+    struct rig rig;
+    rig_open(&rig, "");
+    struct pipe_conn *envelope = rig_connect(&rig, RIG_LOCAL, CLIENT);
+    struct pipe_conn *content = rig_connect(&rig, RIG_LOCAL, CLIENT);
+    rig_play(&rig, envelope, HELLO ENVELOPE);
+    rig_play(&rig, content, HELLO ENVELOPE "C: DATA\nS: 354*\nC: From: a@example.com\n");
+    submit_stop(rig.submit);
+    rig_pass(&rig, SUBMIT_STOP_MS_MAX - 100);
+    rig_play(&rig, envelope, "OPEN\n");
+    rig_play(&rig, content, "OPEN\n");
+    rig_pass(&rig, 200);
+    rig_play(&rig, envelope, "S: 421 4.3.2 mail.example.com Service shutting down\nCLOSED\n");
+    rig_play(&rig, content, "S: 421 4.3.2 mail.example.com Service shutting down\nCLOSED\n");
+    CHECK(submit_is_idle(rig.submit));
+    rig_done(&rig);
+}
+
 TEST(a_reload_keeps_what_is_wanted_opens_what_is_new_and_closes_the_rest)
 {
     struct rig rig;
