@@ -61,7 +61,7 @@ struct submit {
     struct mono now;          /* of this entry */
     struct mono refused_free; /* when the allowance of refusals for the history is whole again */
     struct mono loaded_look;  /* when idle sessions are looked at again under load */
-    struct mono stop_at;      /* messages under way have until then; 0: not stopping, or it is over */
+    struct mono stop_at; /* messages under way have until then; 0: not stopping, or it is over */
     bool is_refusing, is_stopping;
     struct submit_stats stats;
 };

@@ -327,6 +327,7 @@ static void finish(struct session *session)
     accept->reply.box = submit->ports.self;
     accept->reply.kind = SUBMIT_KEPT;
     accept->reply.ctx_id = session->id;
+    accept->asked_at = submit->now;
     err = mailbox_send(submit->ports.keeper, &accept->letter);
     if (err != OK) {
         refuse_accept(session, accept, err);

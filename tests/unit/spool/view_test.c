@@ -210,3 +210,29 @@ TEST(a_full_budget_is_no_memory_and_no_damage)
     spool_view_close(view);
     fixture_done(&f);
 }
+
+TEST(a_slot_that_cannot_be_opened_for_now_is_no_damage)
+{
+    static const enum err cases[][2] = { { E_FULL, E_NOMEM }, { E_NOMEM, E_NOMEM }, { E_IO, E_IO },
+        { E_NOT_FOUND, E_CORRUPT } };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct fixture f;
+        uint64_t ids[1];
+        struct spool_view *view;
+        struct spool_where where;
+        struct blob *content;
+        struct why why = { 0 };
+        fixture_init(&f, 7);
+        REQUIRE_OK(fixture_open(&f));
+        fill(&f, 0, 1, ids);
+        REQUIRE_OK(spool_find(f.spool, ids[0], &where));
+        REQUIRE_OK(spool_view_of(f.spool, sim_disk_as_disk(f.disk), &view));
+        sim_disk_fail(f.disk, SIM_DISK_OPEN, 1, 1, cases[i][0]); /* EMFILE and the like */
+        CHECK_ERR(
+                spool_view_message(view, &where, ids[0], NULL, NULL, &content, &why), cases[i][1]);
+        REQUIRE_OK(spool_view_message(view, &where, ids[0], NULL, NULL, &content, &why));
+        blob_give(content);
+        spool_view_close(view);
+        fixture_done(&f);
+    }
+}

@@ -209,6 +209,7 @@ static void keeper_letter(struct rig *rig, struct letter *letter)
     struct keeper_body *body = CONTAINER_OF(letter, struct keeper_body, letter);
     switch (letter->kind) {
     case KEEPER_ACCEPT:
+        rig->asked_at = CONTAINER_OF(letter, struct keeper_accept, letter)->asked_at;
         keep(rig, CONTAINER_OF(letter, struct keeper_accept, letter));
         break;
     case KEEPER_BODY:

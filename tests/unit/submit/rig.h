@@ -43,7 +43,8 @@ struct rig {
     enum err chunk_err;
     bool is_keeper_slow; /* answers only in rig_answer */
     uint32_t kept_count, chunk_count, dropped_count, refusal_count, verified_count;
-    struct buf content;  /* of the last message kept */
+    struct mono asked_at; /* of the last message kept: when its client began to wait */
+    struct buf content;
     struct buf envelope; /* as lines */
     struct buf refusals; /* "CODE TEXT" lines */
 };

@@ -67,6 +67,23 @@ TEST(a_message_is_queued_when_the_keeper_says_so)
     rig_done(&rig);
 }
 
+/* The keeper lets no client wait longer than it should (faults 32), also where its letter lay in
+ * the box meanwhile. */
+TEST(f32_the_keeper_is_told_since_when_the_client_waits)
+{
+    struct rig rig;
+    rig_open(&rig, "");
+    rig.is_keeper_slow = true;
+    struct pipe_conn *conn = rig_connect(&rig, RIG_LOCAL, CLIENT);
+    rig_play(&rig, conn, HELLO ENVELOPE MESSAGE);
+    struct mono then = rig.clock.mono;
+    rig_pass(&rig, 200000);
+    rig_answer(&rig);
+    CHECK_U64(rig.asked_at.ms, then.ms);
+    rig_play(&rig, conn, "S: 250 2.0.0*\n");
+    rig_done(&rig);
+}
+
 TEST(nothing_is_said_before_the_keeper_answered_and_what_was_pipelined_waits)
 {
     struct rig rig;
