@@ -126,15 +126,18 @@ static void slot_look(struct recovery *rec, uint32_t slot)
     }
 }
 
-static void slot_sync(struct spool *spool, uint32_t slot)
+/* Fails only where it might work the next time: what was not synced must not be read. */
+static enum err slot_sync(struct spool *spool, uint32_t slot)
 {
     struct disk_file *file;
     struct why why = { 0 };
-    if (slot_file(spool, slot, &file) == OK && spool->disk->ops->sync(file, &why) != OK) {
+    enum err err = slot_file(spool, slot, &file);
+    if (err == OK && spool->disk->ops->sync(file, &why) != OK) {
         log_error(spool->log, "spool",
                 "sync of slot %u failed at start: %s; what the disk has counts", slot, why.text);
     }
     slot_close(spool, slot);
+    return err == E_NOMEM || err == E_FULL ? err : OK;
 }
 
 static enum err slot_open_uncached(struct recovery *rec, uint32_t slot)
@@ -162,10 +165,11 @@ static enum err slots_look(struct recovery *rec)
         if (spool->slot[i].state == SLOT_ABSENT) {
             continue;
         }
+        enum err err = OK;
         if (!MUTANT(recovery_without_sync) && !MUTANT(sync_after_reading) && !spool->is_read_only) {
-            slot_sync(spool, i);
+            err = slot_sync(spool, i);
         }
-        enum err err = slot_open_uncached(rec, i);
+        err = err == OK ? slot_open_uncached(rec, i) : err;
         if (err != OK) {
             return err;
         }
@@ -415,6 +419,9 @@ static enum err replay_segment(struct replay *replay)
             }
             continue;
         }
+        if (rec->scan.lacked_memory) {
+            return E_NOMEM; /* not read is not the end, and no damage */
+        }
         if (!replay_gap(replay, err == E_IO, &err)) {
             return err;
         }
@@ -597,8 +604,11 @@ static enum err recover_read(struct recovery *rec)
     }
     chain_build(rec);
     err = replay_all(rec);
+    if (err == OK && rec->scan.lacked_memory) {
+        err = E_NOMEM;
+    }
     for (uint32_t i = 0; MUTANT(sync_after_reading) && i < rec->spool->slot_count; i++) {
-        slot_sync(rec->spool, i);
+        (void)slot_sync(rec->spool, i);
     }
     return err;
 }

@@ -74,6 +74,7 @@ const uint8_t *scan_bytes(struct scan *scan, uint64_t at, size_t len)
         size_t bytes = exact < scan->read_bytes ? scan->read_bytes : exact;
         bytes = bytes > scan->end - from ? (size_t)(scan->end - from) : bytes;
         if (window_room(scan, bytes) != OK) {
+            scan->lacked_memory = true; /* scan_batch asks for no more than SCAN_BYTES_MAX */
             return NULL;
         }
         if (window_read(scan, from, bytes) != OK && window_read(scan, from, exact) != OK) {

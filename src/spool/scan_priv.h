@@ -17,6 +17,7 @@ struct scan {
     uint64_t window_at;
     size_t window_len;
     bool was_io_error; /* the last failure was the disk's */
+    bool lacked_memory; /* for some failure since the owner last cleared it: nothing is known then */
 };
 struct scan_batch {
     struct batch_header header;

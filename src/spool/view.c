@@ -32,38 +32,44 @@ static struct view_files *view_files(struct spool_view *view, uint32_t slot)
     return files;
 }
 
-static struct disk_file *view_file_open(struct spool_view *view, uint32_t slot, struct why *why)
+/* A slot that is not there was removed; one that cannot be opened for want of a descriptor is no
+ * damage. */
+static enum err view_file_open(
+        struct spool_view *view, uint32_t slot, struct disk_file **ret_file, struct why *why)
 {
     char name[NAME_BYTES_MAX];
-    struct disk_file *file;
     slot_name(name, slot);
-    return view->disk->ops->open(view->disk, name, 0, &file, why) == OK ? file : NULL;
+    enum err err = view->disk->ops->open(view->disk, name, 0, ret_file, why);
+    return err == E_NOT_FOUND ? E_CORRUPT : err == E_FULL ? E_NOMEM : err;
 }
 
-static struct disk_file *view_file(
-        struct spool_view *view, uint32_t slot, bool *ret_is_own, struct why *why)
+static enum err view_file(struct spool_view *view, uint32_t slot, struct disk_file **ret_file,
+        bool *ret_is_own, struct why *why)
 {
-    struct disk_file *file, *expected = NULL;
+    struct disk_file *expected = NULL;
     /* names come and go on copy-on-write: a kept handle would read a removed file */
     *ret_is_own = view->is_cow;
     if (view->is_cow) {
-        return view_file_open(view, slot, why);
+        return view_file_open(view, slot, ret_file, why);
     }
-    struct view_files *files = slot < SLOT_COUNT_MAX ? view_files(view, slot) : NULL;
+    if (slot >= SLOT_COUNT_MAX) {
+        return E_CORRUPT;
+    }
+    struct view_files *files = view_files(view, slot);
     if (files == NULL) {
-        return NULL;
+        return E_NOMEM;
     }
     _Atomic(struct disk_file *) *place = &files->file[slot % VIEW_FILES_COUNT];
-    file = atomic_load_explicit(place, memory_order_acquire);
-    if (file != NULL) {
-        return file;
+    *ret_file = atomic_load_explicit(place, memory_order_acquire);
+    if (*ret_file != NULL) {
+        return OK;
     }
-    file = view_file_open(view, slot, why);
-    if (file != NULL && !atomic_compare_exchange_strong(place, &expected, file)) {
-        view->disk->ops->close(file);
-        return expected;
+    enum err err = view_file_open(view, slot, ret_file, why);
+    if (err == OK && !atomic_compare_exchange_strong(place, &expected, *ret_file)) {
+        view->disk->ops->close(*ret_file);
+        *ret_file = expected;
     }
-    return file;
+    return err;
 }
 
 static void view_file_done(struct spool_view *view, struct disk_file *file, bool is_own)
@@ -77,11 +83,12 @@ static enum err view_read(struct spool_view *view, uint32_t slot, uint64_t at, v
         size_t len, size_t *ret_len, struct why *why)
 {
     bool is_own;
-    struct disk_file *file = view_file(view, slot, &is_own, why);
-    if (file == NULL) {
-        return E_CORRUPT;
+    struct disk_file *file;
+    enum err err = view_file(view, slot, &file, &is_own, why);
+    if (err != OK) {
+        return err;
     }
-    enum err err = view->disk->ops->read(file, dst, len, at, ret_len, why);
+    err = view->disk->ops->read(file, dst, len, at, ret_len, why);
     view_file_done(view, file, is_own);
     return err;
 }

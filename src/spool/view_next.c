@@ -64,11 +64,15 @@ static void seg_listed(void *ctx, const char *name)
     struct disk_file *file;
     uint8_t bytes[SEG_HEADER_BYTES];
     size_t len = 0;
-    if (lister->err != OK || !slot_name_parse(name, &info.slot) ||
-            view->disk->ops->open(view->disk, name, 0, &file, NULL) != OK) {
+    if (lister->err != OK || !slot_name_parse(name, &info.slot)) {
         return;
     }
-    enum err err = view->disk->ops->read(file, bytes, sizeof bytes, 0, &len, NULL);
+    enum err err = view->disk->ops->open(view->disk, name, 0, &file, NULL);
+    if (err != OK) { /* for want of a descriptor it is only not seen now: not a gap in the journal */
+        lister->err = err == E_FULL || err == E_NOMEM ? err : OK;
+        return;
+    }
+    err = view->disk->ops->read(file, bytes, sizeof bytes, 0, &len, NULL);
     view->disk->ops->close(file);
     if (err == OK && len == sizeof bytes &&
             seg_header_decode(bytes, view->spool_id, &info.header)) {
@@ -274,8 +278,9 @@ static enum err journal_cross(struct spool_view *view)
 static enum err journal_scan(struct spool_view *view, struct scan_batch *ret_batch)
 {
     struct journal *journal = &view->journal;
+    journal->scan.lacked_memory = false;
     enum err err = scan_batch(&journal->scan, journal->at, journal->seg_seq, false, ret_batch);
-    if (err != OK && err != E_NOMEM) { /* the window may be older than the batch */
+    if (err != OK && !journal->scan.lacked_memory) { /* the window may be older than the batch */
         scan_file(&journal->scan, journal->file, view->slot_bytes);
         err = scan_batch(&journal->scan, journal->at, journal->seg_seq, false, ret_batch);
     }
@@ -307,11 +312,13 @@ static enum err journal_step(struct spool_view *view)
         batch_take(journal, &batch);
         return OK;
     }
-    if (err == E_NOMEM) {
-        return err;
-    }
-    if (!journal_resync(journal, reach.limit)) {
+    uint64_t at = journal->at;
+    if (!journal->scan.lacked_memory && !journal_resync(journal, reach.limit)) {
         journal->at = reach.limit;
+    }
+    if (journal->scan.lacked_memory) { /* nothing is known of what lies here */
+        journal->at = at;
+        return E_NOMEM;
     }
     return E_CORRUPT;
 }

@@ -236,3 +236,76 @@ TEST(a_slot_that_cannot_be_opened_for_now_is_no_damage)
         fixture_done(&f);
     }
 }
+
+/* A segment whose header cannot be looked at for want of a descriptor or of memory is still there:
+ * who follows the journal must not go on behind it. */
+TEST(nothing_is_passed_over_for_want_of_a_descriptor)
+{
+    struct fixture f;
+    uint64_t ids[COUNT];
+    fixture_init(&f, 8);
+    REQUIRE_OK(fixture_open(&f));
+    fill(&f, 0, COUNT, ids);
+    for (uint64_t nth = 1; nth < 60; nth++) {
+        struct spool_view *view;
+        struct spool_position at = { 0 };
+        struct spool_record record;
+        uint32_t count = 0, again = 0;
+        REQUIRE_OK(spool_view_of(f.spool, sim_disk_as_disk(f.disk), &view));
+        if (nth % 2) {
+            sim_disk_fail(f.disk, SIM_DISK_OPEN, nth / 2 + 1, 1, E_FULL);
+        } else {
+            mem_fail_at(nth / 2);
+        }
+        for (;;) {
+            enum err err = spool_view_next(view, &at, &record);
+            if (err == E_EOF) {
+                break;
+            }
+            CHECK(err != E_CORRUPT, "a gap after %u messages, call %u", count, (unsigned)nth);
+            if (err == OK) {
+                at = record.next;
+                count += record.type == SPOOL_ACCEPT;
+            } else {
+                again++;
+                CHECK(again < 3, "%s", err_name(err)); /* the fault is over */
+            }
+        }
+        CHECK_U64(count, COUNT);
+        sim_disk_heal(f.disk);
+        mem_fail_at(0);
+        spool_view_close(view);
+    }
+    fixture_done(&f);
+}
+
+/* A start that lacks memory fails; it never takes what it could not read for a torn tail. */
+TEST(a_start_without_memory_forgets_nothing)
+{
+    uint32_t opened = 0;
+    for (uint64_t nth = 1; opened < 3 && nth < 2000; nth++) {
+        struct fixture f;
+        uint64_t ids[COUNT + 1];
+        fixture_init(&f, 9);
+        f.conf.slot_bytes = 4 << 20;
+        REQUIRE_OK(fixture_open(&f));
+        fill(&f, 0, 5, ids);
+        REQUIRE_OK(fixture_accept(&f, 5, 1, 900000, &ids[5])); /* more than a read at once */
+        REQUIRE_OK(fixture_commit(&f));
+        REQUIRE_OK(fixture_accept(&f, 6, 1, 1000000, &ids[6]));
+        REQUIRE_OK(fixture_accept(&f, 7, 1, 1000000, &ids[7]));
+        REQUIRE_OK(fixture_commit(&f));
+        fixture_kill(&f);
+        mem_fail_at(nth);
+        enum err err = fixture_open(&f);
+        mem_fail_at(0);
+        if (err == OK) {
+            opened++;
+            CHECK(fixture_see(&f)->count == 8, "%u messages, call %u", fixture_see(&f)->count,
+                    (unsigned)nth);
+            CHECK_U64(f.error_lines, 0);
+        }
+        fixture_done(&f);
+    }
+    CHECK(opened > 0);
+}
