@@ -134,7 +134,7 @@ void json_str_if(struct buf *json, const char *name, struct str value)
 void json_u64(struct buf *json, const char *name, uint64_t value)
 {
     begin_value(json, name);
-    add_decimal(json, value);
+    add_decimal(json, value < INT64_MAX ? value : INT64_MAX);
 }
 
 void json_bool(struct buf *json, const char *name, bool value)

@@ -16,6 +16,7 @@ void json_str(struct buf *json, const char *name, struct str value);
 void json_str_if(struct buf *json, const char *name, struct str value); /* not when empty */
 /* An object of the lines "key=value\n". */
 void json_pairs(struct buf *json, const char *name, struct str lines);
+/* At most INT64_MAX, which is what readers take: only a damaged row has more. */
 void json_u64(struct buf *json, const char *name, uint64_t value);
 void json_bool(struct buf *json, const char *name, bool value);
 void json_time(struct buf *json, const char *name, struct wall at); /* RFC 3339, ms, Z */
