@@ -100,6 +100,10 @@ static void check_top(struct load *load)
     if (config->is_sandbox && !is_set(load, SECTION_TOP, 0, "slot-bytes")) {
         config->slot_bytes = SANDBOX_SLOT_BYTES;
     }
+    bool has_net_max = is_set(load, SECTION_TOP, 0, "connection-per-net-max");
+    if (!has_net_max && config->connection_per_net_max < config->connection_per_ip_max) {
+        config->connection_per_net_max = config->connection_per_ip_max;
+    }
     if (config->connection_per_net_max < config->connection_per_ip_max) {
         fault_in(load, SECTION_TOP, 0, "connection-per-net-max",
                 "connection-per-net-max is less than connection-per-ip-max");

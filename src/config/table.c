@@ -141,7 +141,8 @@ const struct setting_row setting_table[] = {
             .fallback = "50", .min = 1, .max = 100000,
             .help = "Sessions at one time from one address (Postfix allows as many)." },
     { FIELD(TOP, connection_per_net_max), .name = "connection-per-net-max", .type = SETTING_U32,
-            .fallback = "100", .min = 1, .max = 100000,
+            .fallback = "100", .fallback_say = "100, or connection-per-ip-max where that is more",
+            .min = 1, .max = 100000,
             .help = "Sessions at one time from one IPv6 /64, since one host may use all of it." },
     { FIELD(TOP, command_ms_max), .name = "command-time-max", .type = SETTING_MS, .fallback = "5m",
             .min = SECOND, .max = HOUR, /* RFC 5321 4.5.3.2.7 */

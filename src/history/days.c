@@ -176,8 +176,8 @@ static void close_least_used(struct days *days, const struct day *keep)
 static enum err day_open(struct days *days, struct day *day, struct why *why)
 {
     enum err err = OK;
-    if (vfs_wal_is_lost(days->vfs, day->name)) {
-        err = vfs_drop_wal(days->vfs, day->name, why);
+    if (vfs_sync_failed(days->vfs, day->name)) {
+        err = vfs_mend(days->vfs, day->name, why);
     }
     if (err == OK) {
         err = store_open(days->vfs, day->name, true, &day->store, why);

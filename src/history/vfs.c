@@ -16,11 +16,14 @@
 
 #include <sqlite3.h>
 
-enum { VFS_SECTOR_BYTES = 512 };
+enum { VFS_SECTOR_BYTES = 512, COPY_BYTES = 8192 };
 static_assert(SHM_LOCK_COUNT == SQLITE_SHM_NLOCK, "the locks that SQLite uses");
 
-struct lost_wal {
-    struct lost_wal *next;
+/* What the scribe knows of the WAL that it writes beside the database `name`. */
+struct wal {
+    struct wal *next;
+    uint64_t synced_bytes; /* so much of its beginning is on the medium */
+    bool is_sync_failed;   /* the WAL's or the database's */
     char name[VFS_NAME_BYTES_MAX];
 };
 struct vfs {
@@ -29,7 +32,7 @@ struct vfs {
     uint32_t users;
     pthread_mutex_t lock; /* of what follows */
     struct shm *shm;
-    struct lost_wal *lost;
+    struct wal *wals;
     char unreadable[VFS_NAME_BYTES_MAX]; /* the file whose reading failed last; "": none */
     bool is_dir_dirty;                   /* a name was made and the directory not synced since */
     pthread_rwlock_t names;              /* readers share; removal of files excludes */
@@ -40,6 +43,7 @@ struct vfs_file {
     sqlite3_file base;
     struct vfs *vfs;
     struct disk_file *file; /* NULL: a reader's WAL that does not exist (yet) */
+    struct wal *wal;        /* the scribe's; NULL also when memory ran out */
     struct shm *shm;
     struct shm_held held;
     bool is_writer, is_sync_failed;
@@ -60,6 +64,49 @@ static bool is_wal_name(const char *name)
 {
     struct str s = str_from_c(name);
     return s.len > 4 && str_eq(str_from(s, s.len - 4), STR("-wal"));
+}
+
+/* ---- what is known of a WAL ------------------------------------------------------------------ */
+
+/* Of the database `name`, or of the one whose WAL that is; NULL: nothing is known. */
+static struct wal *wal_find(struct vfs *vfs, const char *name)
+{
+    size_t len = strlen(name) - (is_wal_name(name) ? 4 : 0);
+    pthread_mutex_lock(&vfs->lock);
+    struct wal *wal = vfs->wals;
+    while (wal != NULL && !str_eq(str_from_c(wal->name), str_of(name, len))) {
+        wal = wal->next;
+    }
+    pthread_mutex_unlock(&vfs->lock);
+    return wal;
+}
+
+static struct wal *wal_find_or_add(struct vfs *vfs, const char *name)
+{
+    struct wal *wal = wal_find(vfs, name);
+    if (wal == NULL && (wal = mem_new(sizeof *wal)) != NULL) {
+        size_t len = strlen(name) - (is_wal_name(name) ? 4 : 0);
+        fmt(wal->name, sizeof wal->name, "%.*s", (int)len, name);
+        pthread_mutex_lock(&vfs->lock);
+        wal->next = vfs->wals;
+        vfs->wals = wal;
+        pthread_mutex_unlock(&vfs->lock);
+    }
+    return wal;
+}
+
+static void wal_forget(struct vfs *vfs, const char *name)
+{
+    struct wal *wal = wal_find(vfs, name);
+    pthread_mutex_lock(&vfs->lock);
+    for (struct wal **link = &vfs->wals; *link != NULL; link = &(*link)->next) {
+        if (*link == wal) {
+            *link = wal->next;
+            mem_free(wal);
+            break;
+        }
+    }
+    pthread_mutex_unlock(&vfs->lock);
 }
 
 /* ---- files ---------------------------------------------------------------------------------- */
@@ -87,11 +134,11 @@ static bool is_there(struct vfs_file *file)
     return file->file != NULL;
 }
 
-static void note_unreadable(struct vfs_file *file)
+static void note_unreadable(struct vfs *vfs, const char *name)
 {
-    pthread_mutex_lock(&file->vfs->lock);
-    fmt(file->vfs->unreadable, sizeof file->vfs->unreadable, "%s", file->name);
-    pthread_mutex_unlock(&file->vfs->lock);
+    pthread_mutex_lock(&vfs->lock);
+    fmt(vfs->unreadable, sizeof vfs->unreadable, "%s", name);
+    pthread_mutex_unlock(&vfs->lock);
 }
 
 static int vfs_read(sqlite3_file *base, void *dst, int len, sqlite3_int64 offset)
@@ -105,7 +152,7 @@ static int vfs_read(sqlite3_file *base, void *dst, int len, sqlite3_int64 offset
             return SQLITE_IOERR_NOMEM;
         }
         if (err != OK) {
-            note_unreadable(file);
+            note_unreadable(file->vfs, file->name);
             return SQLITE_IOERR_READ;
         }
     }
@@ -114,6 +161,13 @@ static int vfs_read(sqlite3_file *base, void *dst, int len, sqlite3_int64 offset
         return SQLITE_IOERR_SHORT_READ;
     }
     return SQLITE_OK;
+}
+
+static void note_changed(struct vfs_file *file, uint64_t from)
+{
+    if (file->wal != NULL && is_wal_name(file->name) && from < file->wal->synced_bytes) {
+        file->wal->synced_bytes = from;
+    }
 }
 
 static int vfs_write(sqlite3_file *base, const void *src, int len, sqlite3_int64 offset)
@@ -125,6 +179,7 @@ static int vfs_write(sqlite3_file *base, const void *src, int len, sqlite3_int64
     if (file->is_sync_failed) {
         return SQLITE_IOERR_WRITE;
     }
+    note_changed(file, (uint64_t)offset);
     struct iovec iov = { .iov_len = (size_t)len };
     memcpy(&iov.iov_base, &src, sizeof src); /* writev's struct knows no const */
     enum err err = file->vfs->disk->ops->write(file->file, &iov, 1, (uint64_t)offset, NULL);
@@ -140,21 +195,9 @@ static int vfs_truncate(sqlite3_file *base, sqlite3_int64 size)
     if (!file->is_writer || file->is_sync_failed) {
         return SQLITE_IOERR_TRUNCATE;
     }
+    note_changed(file, (uint64_t)size);
     enum err err = file->vfs->disk->ops->truncate(file->file, (uint64_t)size, NULL);
     return err == OK ? SQLITE_OK : SQLITE_IOERR_TRUNCATE;
-}
-
-static void note_lost_wal(struct vfs *vfs, const char *name)
-{
-    struct lost_wal *lost = mem_new(sizeof *lost);
-    if (lost != NULL) {                /* else it is trusted: no worse than a disk that lies */
-        size_t len = strlen(name) - 4; /* "-wal" */
-        fmt(lost->name, sizeof lost->name, "%.*s", (int)len, name);
-        pthread_mutex_lock(&vfs->lock);
-        lost->next = vfs->lost;
-        vfs->lost = lost;
-        pthread_mutex_unlock(&vfs->lock);
-    }
 }
 
 static enum err sync_dir_if_dirty(struct vfs *vfs)
@@ -175,6 +218,15 @@ static enum err sync_dir_if_dirty(struct vfs *vfs)
     return err;
 }
 
+static void note_synced(struct vfs_file *file)
+{
+    uint64_t size_bytes;
+    if (file->wal != NULL && is_wal_name(file->name) &&
+            file->vfs->disk->ops->size(file->file, &size_bytes, NULL) == OK) {
+        file->wal->synced_bytes = size_bytes;
+    }
+}
+
 static int vfs_sync(sqlite3_file *base, int flags)
 {
     struct vfs_file *file = file_of(base);
@@ -183,11 +235,12 @@ static int vfs_sync(sqlite3_file *base, int flags)
         return SQLITE_IOERR_FSYNC;
     }
     if (sync_dir_if_dirty(file->vfs) == OK && file->vfs->disk->ops->sync(file->file, NULL) == OK) {
+        note_synced(file);
         return SQLITE_OK;
     }
     file->is_sync_failed = true;
-    if (is_wal_name(file->name)) {
-        note_lost_wal(file->vfs, file->name);
+    if (file->wal != NULL) { /* else it is trusted: no worse than a disk that lies */
+        file->wal->is_sync_failed = true;
     }
     return SQLITE_IOERR_FSYNC;
 }
@@ -356,6 +409,9 @@ static int vfs_open(
         file->file = NULL;
         return SQLITE_CANTOPEN;
     }
+    if (file->is_writer && (flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)) != 0) {
+        file->wal = wal_find_or_add(file->vfs, file->name);
+    }
     base_file->pMethods = &methods;
     if (ret_flags != NULL) {
         *ret_flags = flags;
@@ -368,6 +424,10 @@ static int vfs_delete(sqlite3_vfs *base, const char *name, int is_dir_synced)
     struct vfs *vfs = vfs_of(base);
     if (base == &vfs->reader) {
         return SQLITE_READONLY;
+    }
+    struct wal *wal = is_wal_name(name) ? wal_find(vfs, name) : NULL;
+    if (wal != NULL) {
+        wal->synced_bytes = 0;
     }
     enum err err = vfs->disk->ops->remove(vfs->disk, name, NULL);
     if (err == E_NOT_FOUND) {
@@ -444,10 +504,10 @@ static sqlite3_vfs ops_for(struct vfs *vfs, const char *name)
 static void vfs_free(struct vfs *vfs)
 {
     ASSERT(vfs->shm == NULL); /* no connection is left */
-    while (vfs->lost != NULL) {
-        struct lost_wal *lost = vfs->lost;
-        vfs->lost = lost->next;
-        mem_free(lost);
+    while (vfs->wals != NULL) {
+        struct wal *wal = vfs->wals;
+        vfs->wals = wal->next;
+        mem_free(wal);
     }
     pthread_rwlock_destroy(&vfs->names);
     pthread_mutex_destroy(&vfs->lock);
@@ -558,47 +618,53 @@ enum err vfs_remove(struct vfs *vfs, const char *name, struct why *why)
     if (err == OK) {
         err = remove_beside(vfs, name, "-journal", why);
     }
+    wal_forget(vfs, name);
     note_dir_dirty(vfs);
     pthread_rwlock_unlock(&vfs->names);
     return err;
 }
 
-bool vfs_wal_is_lost(struct vfs *vfs, const char *name)
+bool vfs_sync_failed(struct vfs *vfs, const char *name)
 {
-    bool is_lost = false;
-    pthread_mutex_lock(&vfs->lock);
-    for (struct lost_wal *lost = vfs->lost; lost != NULL; lost = lost->next) {
-        is_lost = is_lost || strcmp(lost->name, name) == 0;
-    }
-    pthread_mutex_unlock(&vfs->lock);
-    return is_lost;
+    const struct wal *wal = wal_find(vfs, name);
+    return wal != NULL && wal->is_sync_failed;
 }
 
-static void forget_lost(struct vfs *vfs, const char *name)
+static enum err write_again(
+        struct vfs *vfs, const char *name, struct disk_file *file, uint64_t from, struct why *why)
 {
-    pthread_mutex_lock(&vfs->lock);
-    struct lost_wal **link = &vfs->lost;
-    while (*link != NULL) {
-        struct lost_wal *lost = *link;
-        if (strcmp(lost->name, name) == 0) {
-            *link = lost->next;
-            mem_free(lost);
-        } else {
-            link = &lost->next;
+    char bytes[COPY_BYTES];
+    size_t len = sizeof bytes;
+    enum err err = OK;
+    for (uint64_t at = from; err == OK && len == sizeof bytes; at += len) {
+        err = vfs->disk->ops->read(file, bytes, sizeof bytes, at, &len, why);
+        if (err != OK) {
+            note_unreadable(vfs, name);
+        } else if (len > 0) {
+            struct iovec iov = { bytes, len };
+            err = vfs->disk->ops->write(file, &iov, 1, at, why);
         }
     }
-    pthread_mutex_unlock(&vfs->lock);
+    return err == OK ? vfs->disk->ops->sync(file, why) : err;
 }
 
-enum err vfs_drop_wal(struct vfs *vfs, const char *name, struct why *why)
+enum err vfs_mend(struct vfs *vfs, const char *name, struct why *why)
 {
-    pthread_rwlock_wrlock(&vfs->names);
-    enum err err = remove_beside(vfs, name, "-wal", why);
+    struct wal *wal = wal_find(vfs, name);
+    char beside[VFS_NAME_BYTES_MAX + 16];
+    struct disk_file *file;
+    fmt(beside, sizeof beside, "%s-wal", name);
+    pthread_rwlock_wrlock(&vfs->names); /* no reader keeps the wal-index: it is made anew */
+    enum err err = vfs->disk->ops->open(vfs->disk, beside, DISK_WRITE, &file, why);
     if (err == OK) {
+        err = write_again(vfs, name, file, wal->synced_bytes, why);
+        vfs->disk->ops->close(file);
+    }
+    if (err == OK || err == E_NOT_FOUND) {
         err = vfs->disk->ops->sync_dir(vfs->disk, why);
     }
     if (err == OK) {
-        forget_lost(vfs, name);
+        wal->is_sync_failed = false;
     }
     pthread_rwlock_unlock(&vfs->names);
     return err;

@@ -28,11 +28,12 @@ void vfs_end_reading(struct vfs *vfs);
 /* Takes the database `name` and what belongs to it away. No connection of the caller's is open. */
 MUST_USE enum err vfs_remove(struct vfs *vfs, const char *name, struct why *why);
 
-/* A sync of the file's WAL failed: what it holds since the last checkpoint is not to be trusted,
- * though reads still show it. vfs_drop_wal takes it away; the caller has closed its connection and
- * reads the journal again from what was checkpointed. */
-bool vfs_wal_is_lost(struct vfs *vfs, const char *name);
-MUST_USE enum err vfs_drop_wal(struct vfs *vfs, const char *name, struct why *why);
+/* A sync of the file or of its WAL failed, and reads show what the medium may not have. The WAL
+ * must stay: a checkpoint that did not end may have left half of its pages in the file. vfs_mend
+ * writes again what of the WAL is not surely on the medium, and syncs it; the next checkpoint then
+ * brings all of it into the file. The caller has closed its connection. */
+bool vfs_sync_failed(struct vfs *vfs, const char *name);
+MUST_USE enum err vfs_mend(struct vfs *vfs, const char *name, struct why *why);
 
 /* Did reading the file, or its WAL, fail since this was asked last? */
 bool vfs_read_failed(struct vfs *vfs, const char *name);

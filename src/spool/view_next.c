@@ -68,7 +68,8 @@ static void seg_listed(void *ctx, const char *name)
         return;
     }
     enum err err = view->disk->ops->open(view->disk, name, 0, &file, NULL);
-    if (err != OK) { /* for want of a descriptor it is only not seen now: not a gap in the journal */
+    if (err !=
+            OK) { /* for want of a descriptor it is only not seen now: not a gap in the journal */
         lister->err = err == E_FULL || err == E_NOMEM ? err : OK;
         return;
     }

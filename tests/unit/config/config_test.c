@@ -261,3 +261,14 @@ TEST(without_a_name_the_host_is_asked)
     }
     rig_end(&rig);
 }
+
+TEST(more_sessions_an_address_mean_as_many_a_network)
+{
+    struct config *config = NULL;
+    struct config_report report = { 0 };
+    REQUIRE_OK(config_parse(STR("hostname = m.example.com\nconnection-per-ip-max = 1000\n"),
+            STR("test"), &config, &report));
+    CHECK_U64(config->connection_per_net_max, 1000);
+    config_give(config);
+    config_report_done(&report);
+}

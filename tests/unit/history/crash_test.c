@@ -142,16 +142,17 @@ TEST(what_was_told_as_consumed_survives_a_power_cut_that_loses_the_rest)
 
 /* ---- calls that fail ------------------------------------------------------------------------ */
 
-static void run_with_failure(
-        enum sim_disk_call call, uint64_t nth, enum err err, uint64_t *ret_failed)
+static void run_with_failures(
+        enum sim_disk_call call, uint64_t nth, uint64_t count, enum err err, uint64_t *ret_failed)
 {
     struct fixture f;
     struct workload work = { 0 };
     char where[80];
-    fmt(where, sizeof where, "%s %llu fails", sim_disk_call_name(call), (unsigned long long)nth);
+    fmt(where, sizeof where, "%s %llu fails, %llu in a row", sim_disk_call_name(call),
+            (unsigned long long)nth, (unsigned long long)count);
     fixture_init(&f, nth);
     fixture_open(&f);
-    sim_disk_fail(f.history_sim, call, nth, 1, err);
+    sim_disk_fail(f.history_sim, call, nth, count, err);
     run(&f, &work);
     fixture_settle(&f);
     sim_disk_heal(f.history_sim);
@@ -165,36 +166,44 @@ static void run_with_failure(
     fixture_done(&f);
 }
 
-static void fail_each(enum sim_disk_call call, uint64_t stride, enum err err)
+static void fail_each(enum sim_disk_call call, uint64_t stride, uint64_t count, enum err err)
 {
     uint64_t failed = 1, nth;
     for (nth = 1; failed > 0; nth += stride) {
-        run_with_failure(call, nth, err, &failed);
+        run_with_failures(call, nth, count, err, &failed);
     }
     CHECK(nth > 3, "%s was hardly called", sim_disk_call_name(call));
 }
 
 TEST(a_failed_sync_loses_no_event_and_repeats_none)
 {
-    fail_each(SIM_DISK_SYNC, 1, E_IO);
+    fail_each(SIM_DISK_SYNC, 1, 1, E_IO);
+}
+
+/* The database's, then its WAL's when the checkpoint is tried again: the WAL alone has the pages.
+ */
+TEST(two_failed_syncs_in_a_row_lose_no_event_and_repeat_none)
+{
+    fail_each(SIM_DISK_SYNC, 1, 2, E_IO);
+    fail_each(SIM_DISK_SYNC, 1, 3, E_IO);
 }
 
 TEST(a_failed_write_loses_no_event_and_repeats_none)
 {
-    fail_each(SIM_DISK_WRITE, 3, E_IO);
+    fail_each(SIM_DISK_WRITE, 3, 1, E_IO);
 }
 
 TEST(a_full_disk_is_waited_for)
 {
-    fail_each(SIM_DISK_WRITE, 7, E_NO_SPACE);
+    fail_each(SIM_DISK_WRITE, 7, 1, E_NO_SPACE);
 }
 
 TEST(a_failed_read_loses_no_event_and_repeats_none)
 {
-    fail_each(SIM_DISK_READ, 5, E_IO);
+    fail_each(SIM_DISK_READ, 5, 1, E_IO);
 }
 
 TEST(a_failed_open_loses_no_event_and_repeats_none)
 {
-    fail_each(SIM_DISK_OPEN, 3, E_IO);
+    fail_each(SIM_DISK_OPEN, 3, 1, E_IO);
 }
