@@ -84,7 +84,11 @@ static struct wal *wal_find(struct vfs *vfs, const char *name)
 static struct wal *wal_find_or_add(struct vfs *vfs, const char *name)
 {
     struct wal *wal = wal_find(vfs, name);
-    if (wal == NULL && (wal = mem_new(sizeof *wal)) != NULL) {
+    if (wal != NULL) {
+        return wal;
+    }
+    wal = mem_new(sizeof *wal);
+    if (wal != NULL) {
         size_t len = strlen(name) - (is_wal_name(name) ? 4 : 0);
         fmt(wal->name, sizeof wal->name, "%.*s", (int)len, name);
         pthread_mutex_lock(&vfs->lock);
@@ -638,9 +642,10 @@ static enum err write_again(
     enum err err = OK;
     for (uint64_t at = from; err == OK && len == sizeof bytes; at += len) {
         err = vfs->disk->ops->read(file, bytes, sizeof bytes, at, &len, why);
-        if (err != OK) {
+        if (err == E_IO) {
             note_unreadable(vfs, name);
-        } else if (len > 0) {
+        }
+        if (err == OK && len > 0) {
             struct iovec iov = { bytes, len };
             err = vfs->disk->ops->write(file, &iov, 1, at, why);
         }

@@ -342,10 +342,11 @@ enum err batch_move(struct spool *spool, struct msg *msg, struct str envelope, s
     return err;
 }
 
-/* While no slot works, what happened is kept in memory; what has not begun does not begin. */
+/* While no slot works, what happened and what an operator was told is kept in memory; what has not
+ * begun does not begin. */
 static bool is_refused_now(const struct spool *spool, enum spool_record_type type)
 {
-    return (spool->is_failed || spool->is_broken) && type != SPOOL_OUTCOME;
+    return (spool->is_failed || spool->is_broken) && type != SPOOL_OUTCOME && type != SPOOL_CTL;
 }
 
 enum err spool_batch_record(
