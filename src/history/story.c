@@ -8,9 +8,10 @@
 #include "history/story_priv.h"
 
 enum {
-    DETAIL_FIRST = 5,  /* attempts kept in detail at the beginning */
-    DETAIL_LAST = 20,  /* and at the end */
-    DIALOGUES_LAST = 3 /* attempts whose dialogue is kept */
+    DETAIL_FIRST = 5,      /* attempts kept in detail at the beginning */
+    DETAIL_LAST = 20,      /* and at the end */
+    DIALOGUES_LAST = 3,    /* attempts whose dialogue is kept */
+    THIN_BYTES_MIN = 16384 /* a longer row is thinned out only when it has grown by half */
 };
 
 static const char *const state_words[] = { "queued", "queued", "in_doubt", "held", "bounced",
@@ -367,8 +368,11 @@ enum err story_add(struct story *story, const struct row_event *event, struct st
     if (event->kind == ROW_ATTEMPTED) {
         counts->attempts += event->rcpt_count ? event->rcpt_count : story->rcpt_count;
     }
-    if (event->kind == ROW_OUTCOME && is_attempt(event) && event->attempt_no > DIALOGUES_LAST) {
+    if (event->kind == ROW_OUTCOME && is_attempt(event) && event->attempt_no > DIALOGUES_LAST &&
+            row->bytes.len >= story->thin_at_bytes) {
         story_thin(story);
+        size_t len = row->bytes.len;
+        story->thin_at_bytes = len < THIN_BYTES_MIN ? 0 : len + len / 2;
     }
     return OK;
 }

@@ -51,6 +51,7 @@ struct story {
     uint32_t rcpt_count, open_count;
     struct story_rcpt *rcpt, one; /* rcpt = &one for a single recipient */
     struct row row;
+    size_t thin_at_bytes; /* of row: not thinned out before */
 };
 /* NULL: no memory. Counts the message and its recipients in. */
 MUST_USE struct story *story_new(

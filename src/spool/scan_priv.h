@@ -16,8 +16,9 @@ struct scan {
     size_t read_bytes; /* at least so much is read at once */
     uint64_t window_at;
     size_t window_len;
-    bool was_io_error; /* the last failure was the disk's */
-    bool lacked_memory; /* for some failure since the owner last cleared it: nothing is known then */
+    bool was_io_error;  /* the last failure was the disk's */
+    bool lacked_memory; /* for some failure since the owner last cleared it: nothing is known then
+                         */
 };
 struct scan_batch {
     struct batch_header header;

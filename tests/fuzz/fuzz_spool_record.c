@@ -19,7 +19,7 @@ static void try_envelope(struct str bytes, struct buf *again)
     }
     struct str address;
     uint32_t count = 0;
-    for (struct cur cur = { envelope.rcpts }; spool_rcpt_next(&cur, &address);) {
+    for (struct cur cur = { .rest = envelope.rcpts }; spool_rcpt_next(&cur, &address);) {
         count++;
     }
     ASSERT(count == envelope.rcpt_count);

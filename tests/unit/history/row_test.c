@@ -5,8 +5,11 @@
 #include "history/row_priv.h"
 
 #include "core/str.h"
+#include "history/story_priv.h"
 #include "history/tale_priv.h"
 #include "tests/test.h"
+
+#include <time.h>
 
 static uint16_t scratch[SPOOL_RCPT_COUNT_MAX];
 
@@ -194,4 +197,44 @@ TEST(strings_beyond_what_can_be_numbered_are_stored_again)
     }
     CHECK_U64(count, 2 * ROW_STRINGS_MAX);
     row_done(&row);
+}
+
+/* A thousand recipients put off one by one, again and again: each event costs about the same. */
+TEST(a_long_story_of_many_recipients_is_not_written_anew_for_each_event)
+{
+    enum { RCPTS = 1000, ROUNDS = 30 };
+    struct story_counts counts = { 0 };
+    struct buf rcpts;
+    char address[40];
+    buf_init(&rcpts, 1 << 20);
+    for (int i = 0; i < RCPTS; i++) {
+        fmt(address, sizeof address, "u%d@example.net", i);
+        spool_rcpt_add(&rcpts, str_from_c(address));
+    }
+    struct spool_envelope envelope = {
+        .sender = STR("a@example.com"), .rcpt_count = RCPTS, .rcpts = buf_str(&rcpts)
+    };
+    struct story *story = story_new(1 << 16, &envelope, &counts);
+    CHECK(story != NULL);
+    clock_t begin = clock();
+    for (uint32_t round = 1; round <= ROUNDS; round++) {
+        for (uint16_t i = 0; i < RCPTS; i++) {
+            struct row_event event = { .kind = ROW_OUTCOME,
+                .at = { round * 1000 },
+                .attempt_no = round,
+                .rcpt = &i,
+                .rcpt_count = 1,
+                .outcome = { .result = SPOOL_RESULT_DEFERRED,
+                        .attempt_no = round,
+                        .code = 451,
+                        .enhanced = STR("4.2.1"),
+                        .text = STR("try again later, please") } };
+            REQUIRE_OK(story_add(story, &event, &counts));
+        }
+    }
+    CHECK((clock() - begin) / CLOCKS_PER_SEC < 10, "%ld s",
+            (long)((clock() - begin) / CLOCKS_PER_SEC));
+    CHECK(story->row.bytes.len < 3 << 20, "%zu bytes", story->row.bytes.len);
+    story_free(story);
+    buf_done(&rcpts);
 }
