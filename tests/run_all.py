@@ -147,6 +147,7 @@ def main():
         if "fuzz" in only and not arguments.names:
             run_fuzz_seeds(total, directory, environment)
         if "e2e" in only:
+            environment["TMPDIR"] = "/var/tmp"  # a disk: /tmp is memory on Debian 13, and a spool refuses that
             environment["OUTPOST"] = str(ROOT / directory / "src" / "cli" / "outpost")
             argv = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/e2e"]
             if arguments.names:

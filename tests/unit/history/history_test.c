@@ -8,6 +8,7 @@
 #include "tests/unit/history/fixture.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -892,7 +893,7 @@ TEST(memory_that_fails_anywhere_loses_no_event)
 struct asker {
     struct fixture *f;
     _Atomic bool *is_over;
-    uint32_t answers;
+    _Atomic uint32_t answers;
     uint32_t bad;
     struct why why; /* of the last bad one */
 };
@@ -911,7 +912,7 @@ static void *ask(void *ctx)
             asker->bad++;
             asker->why = why;
         }
-        asker->answers += err == OK;
+        atomic_fetch_add(&asker->answers, err == OK);
         err = history_count(asker->f->history, &totals, &why);
         if (err != OK || totals.msgs != totals.open + totals.delivered) {
             asker->bad++;
@@ -946,6 +947,11 @@ TEST(questions_from_threads_are_answered_while_the_scribe_writes)
             fixture_outcome(&f, msg_id, 0, 1, SPOOL_RESULT_DELIVERED);
         }
         fixture_settle(&f);
+    }
+    for (int i = 0; i < 2; i++) {
+        while (atomic_load(&asker[i].answers) == 0) { /* on a busy machine we may be done first */
+            sched_yield();
+        }
     }
     atomic_store(&is_over, true);
     for (int i = 0; i < 2; i++) {
