@@ -86,10 +86,12 @@ def tls_files(tmp_path_factory):
     """An authority and a certificate of localhost, the node and the receivers: (ca, cert, key)."""
     path = tmp_path_factory.mktemp("tls")
     names = "DNS:localhost,DNS:mail.lab.example,DNS:mx.lab.example,DNS:mx.postfix.example,DNS:mx.exim.example,IP:127.0.0.1"
-    (path / "leaf.ext").write_text(f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n")
+    (path / "leaf.ext").write_text(f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n"
+                                     "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     for argv in (
-            ["req", "-x509", *curve, "-days", "3650", "-subj", "/CN=Test CA", "-keyout", "ca.key", "-out", "ca.crt"],
+            ["req", "-x509", *curve, "-days", "3650", "-subj", "/CN=Test CA",
+             "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", "ca.key", "-out", "ca.crt"],
             ["req", *curve, "-subj", "/CN=mail.lab.example", "-keyout", "leaf.key", "-out", "leaf.csr"],
             ["x509", "-req", "-in", "leaf.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "3650",
              "-extfile", "leaf.ext", "-out", "leaf.crt"]):
