@@ -24,6 +24,8 @@ static void find_stories(struct control *control, const struct history_query *qu
                 "nothing is known of \"%.*s\": the history keeps %u days, and a message shows "
                 "within a second",
                 STR_ARG(str_sub(query->value, 0, 200)), control->node->start_config->history_days);
+    } else if (err == E_TOO_BIG) { /* thousands of recipients, tried often */
+        control_end_error(control, 413, "what is known of it is too long to be shown at once");
     } else {
         control_end_error(control, 500, "the history cannot be read: %s", why.text);
     }
