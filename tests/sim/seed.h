@@ -25,7 +25,8 @@ extern const char *const seed_fault_names[SEED_FAULT_COUNT];
 
 struct seed_result {
     uint64_t hash;
-    uint64_t met[SEED_FAULT_COUNT]; /* how often each kind of fault happened */
+    uint64_t met[SEED_FAULT_COUNT]; /* crashes, disk, clock, lies: how often; net, client, dns:
+                                       drawn or not */
     uint32_t crashes, messages, acknowledged, delivered, bounced, duplicates, starts_failed;
     uint64_t turns;
     bool is_good;
