@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real parts that cannot be installed side by side (Postfix and Exim exclude each other), unpacked
-into a cache in the build folder before the frame closes the network; and nodemailer."""
+into a cache in the build folder before the frame closes the network."""
 import os
 import pathlib
 import shutil
@@ -16,31 +16,32 @@ def _quiet(argv, **options):
                           stderr=subprocess.STDOUT, timeout=300, **options)
 
 
+APT = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "-o", "DPkg::Lock::Timeout=300"]
+
+
+def _download(name, archives):
+    """The package, and what it depends on and is not installed: the files, none where the package is lacking."""
+    _quiet(APT + ["download"] + PACKAGES[name], cwd=archives)
+    _quiet(APT + ["install", "--download-only", "--yes", "--no-install-recommends", "-o", "Debug::NoLocking=1",
+                  "-o", f"Dir::Cache::archives={archives}/"] + PACKAGES[name])
+    files = sorted(archives.glob("*.deb"))
+    return files if any(path.name.startswith(PACKAGES[name][0]) for path in files) else []
+
+
 def _fetch_package(name):
-    """The package, and what it depends on and is not installed, into CACHE/name."""
+    """Into CACHE/name, once. Lists that are old, or lacking as in small images, are brought up to date."""
     target, archives = CACHE / name, CACHE / (name + "-archives")
     if (target / "whole").exists():
         return
     shutil.rmtree(target, ignore_errors=True)
     (archives / "partial").mkdir(parents=True, exist_ok=True)
-    apt = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "-o", "DPkg::Lock::Timeout=300"]
-    _quiet(apt + ["download"] + PACKAGES[name], cwd=archives)
-    _quiet(apt + ["install", "--download-only", "--yes", "--no-install-recommends", "-o", "Debug::NoLocking=1",
-                  "-o", f"Dir::Cache::archives={archives}/"] + PACKAGES[name])
-    packages = sorted(archives.glob("*.deb"))
+    files = _download(name, archives)
+    if not files:
+        _quiet(APT + ["update"])
+        files = _download(name, archives)
     target.mkdir()
-    if any(path.name.startswith(PACKAGES[name][0]) for path in packages) and all(
-            _quiet(["dpkg", "-x", path, target]).returncode == 0 for path in packages):
+    if files and all(_quiet(["dpkg", "-x", path, target]).returncode == 0 for path in files):
         (target / "whole").touch()
-
-
-def _fetch_nodemailer():
-    target = CACHE / "node"
-    if (target / "node_modules" / "nodemailer").exists() or not shutil.which("npm"):
-        return
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "package.json").write_text('{"private": true}\n')
-    _quiet(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "nodemailer@6"], cwd=target)
 
 
 def fetch_all():
@@ -51,10 +52,6 @@ def fetch_all():
             _fetch_package(name)
         except (OSError, subprocess.TimeoutExpired) as error:
             print(f"note: {name} could not be fetched: {error}")
-    try:
-        _fetch_nodemailer()
-    except (OSError, subprocess.TimeoutExpired) as error:
-        print(f"note: nodemailer could not be fetched: {error}")
 
 
 def tree(name):
@@ -70,6 +67,6 @@ def libraries(path):
     return ":".join(str(folder) for folder in found if folder.exists())
 
 
-def nodemailer():
-    path = CACHE / "node"
-    return path if (path / "node_modules" / "nodemailer").exists() else None
+def node_environment():
+    """For node: a nodejs that is not the distribution's does not know where that keeps nodemailer."""
+    return dict(os.environ, NODE_PATH="/usr/share/nodejs")

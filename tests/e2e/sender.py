@@ -6,12 +6,18 @@
 Each line of the ledger is written before the next step is taken: "offered TOKEN", then "acknowledged
 TOKEN ID", "refused TOKEN CODE" or "unanswered TOKEN". Every message has one or two recipients, of
 which the address is the token. After a lost connection the session goes on with its next message.
+
+Where a reply does not come for a minute, "silent TOKEN" says that the node holds the connection and
+should have spoken, "half-open TOKEN" that the kernel knows no other end: the node died as it was made.
 """
 import asyncio
 import hashlib
 import random
 import re
+import subprocess
 import sys
+
+REPLY_S = 60
 
 
 class Source:
@@ -42,15 +48,26 @@ class Source:
 class Client:
     def __init__(self, port, source):
         self.port, self.source = port, source
-        self.reader = self.writer = None
+        self.token = self.reader = self.writer = None
 
     async def reply(self):
-        line = await self.reader.readline()
-        while line[3:4] == b"-":
-            line = await self.reader.readline()
+        try:
+            async with asyncio.timeout(REPLY_S):
+                line = await self.reader.readline()
+                while line[3:4] == b"-":
+                    line = await self.reader.readline()
+        except TimeoutError:
+            self.tell_silence()
+            raise
         if not line:
             raise ConnectionError("closed")
         return line.decode().rstrip()
+
+    def tell_silence(self):
+        port = self.writer.get_extra_info("sockname")[1]
+        found = subprocess.run(["ss", "-Htan", "state", "established", f"( sport = :{self.port} and dport = :{port} )"],
+                               check=False, stdout=subprocess.PIPE).stdout.decode()
+        self.source.tell("silent" if found else "half-open", self.token, " ".join(found.split()))
 
     async def connect(self):
         """Returns with a session, however long that takes: the node is restarted meanwhile."""
@@ -87,6 +104,7 @@ class Client:
             if not message:
                 return
             token, recipients, content = message
+            self.token = token
             if not self.writer:
                 await self.connect()
             try:

@@ -47,13 +47,10 @@ def test_smtplib_sends_dots_and_long_mail_unchanged(node, sink):
 
 
 def test_nodemailer_sends(node, sink):
-    path = parts.nodemailer()
-    if not path:
-        pytest.skip("nodemailer could not be fetched from the npm registry")
     script = f"""require("nodemailer").createTransport({{ host: "127.0.0.1", port: {node.port}, ignoreTLS: true }})
         .sendMail({{ from: "app@lab.example", to: "you@sink.example", subject: "from nodemailer", text: "Hëllo" }})
         .then(i => console.log(i.response), e => {{ console.error(e); process.exit(1); }})"""
-    message_id(run(["node", "-e", script], cwd=path))
+    message_id(run(["node", "-e", script], env=parts.node_environment()))
     arrived(sink, "from nodemailer")
 
 
