@@ -25,11 +25,12 @@ SENDER, RECIPIENT = "app@bench.example", "user@sink.example"
 LOGIN, PASSWORD = "load", "correct horse battery staple"
 
 
-def enter_namespace(argv):
-    """Starts this program again where only a loopback exists."""
+def enter_namespace(rig, argv):
+    """Makes the rig while there is a network, then starts this program again where only a loopback exists."""
     if os.geteuid():
         raise SystemExit("bench: needs root (a private Debian root, cgroups)")
     if os.environ.get("BENCH_NAMESPACE") != "1":
+        rig.set_up()
         os.environ["BENCH_NAMESPACE"] = "1"
         os.execvp("unshare", ["unshare", "-n"] + argv)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
@@ -49,7 +50,8 @@ class Rig:
         kind = subprocess.run(["stat", "-f", "-c", "%T", self.path], stdout=subprocess.PIPE, check=True)
         if kind.stdout.strip() in (b"tmpfs", b"ramfs"):
             raise SystemExit(f"bench: {self.path} is on a memory file system, where nothing is durable")
-        if not (self.root / "usr/sbin/smtp-sink").exists():
+        if not all((self.root / "usr" / tool).exists() for tool in ("sbin/smtp-sink", "bin/stunnel4")):
+            shutil.rmtree(self.root, ignore_errors=True)
             self._debootstrap()
         self.bench.mkdir(exist_ok=True)
         for path in (self.path, self.root, self.bench):
@@ -60,21 +62,40 @@ class Rig:
         if not key.exists():
             subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, stderr=subprocess.DEVNULL)
         key.chmod(0o644)
+        self._certificate()
+
+    def _certificate(self):
+        """One P-256 certificate for every server of the STARTTLS cells."""
+        cert, key, both = (self.bench / name for name in ("tls.crt", "tls.key", "tls.pem"))
+        if not both.exists():
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                            "-days", "3650", "-keyout", key, "-out", cert, "-subj", "/CN=relay.bench.example"],
+                           check=True, stderr=subprocess.DEVNULL)
+            both.write_bytes(key.read_bytes() + cert.read_bytes())
+        for path in (cert, key, both):
+            path.chmod(0o644)
 
     def _debootstrap(self):
-        if not shutil.which("debootstrap"):
-            subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "debootstrap"],
+        missing = [name for name in ("debootstrap", "gcc", "openssl") if not shutil.which(name)]
+        if missing:
+            print(f"bench: installing {', '.join(missing)}", flush=True)
+            subprocess.run(["apt-get", "update", "-qq"], check=True)
+            subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing, "libc6-dev"],
                            check=True)
         release = dict(line.split("=", 1) for line in open("/etc/os-release").read().split("\n") if "=" in line)
         suite = release.get("VERSION_CODENAME", "bookworm").strip('"')
         print(f"bench: making a Debian root in {self.root} (about a minute)", flush=True)
         with open(self.path / "debootstrap.log", "wb") as log:
-            subprocess.run(["debootstrap", "--variant=minbase", "--include=postfix,opendkim,opendkim-tools",
-                            suite, self.root], check=True, stdout=log, stderr=log)
+            done = subprocess.run(["debootstrap", "--variant=minbase",
+                                   "--include=postfix,opendkim,opendkim-tools,stunnel4", suite, self.root],
+                                  stdout=log, stderr=log, check=False)
+        if done.returncode:
+            raise SystemExit(f"bench: no Debian root, see {self.path}/debootstrap.log; is Debian's mirror reachable?")
 
     def _build(self):
         subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", self.bench / "synccount.so",
                         HERE / "synccount.c", "-ldl"], check=True)
+        subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", self.bench / "nowait.so", HERE / "nowait.c"], check=True)
         subprocess.run(["gcc", "-O2", "-o", self.bench / "login", HERE / "login.c"], check=True)
 
     def data_dir(self):
@@ -245,6 +266,28 @@ class Sink:
         self.process.wait()
 
 
+class Stunnel:
+    """Speaks STARTTLS for a load tool that cannot: to the relay (is_client), or to what the relay sends."""
+
+    def __init__(self, rig, group, name, port, to_port, is_client):
+        way = "client = yes" if is_client else "cert = /bench/tls.pem"
+        (rig.bench / f"{name}.conf").write_text(
+            f"foreground = yes\nsyslog = no\ndebug = 3\npid =\n[{name}]\naccept = 127.0.0.1:{port}\n"
+            f"connect = 127.0.0.1:{to_port}\nprotocol = smtp\n{way}\n")
+        self.process = group.start(rig.chroot("/usr/bin/stunnel4", f"/bench/{name}.conf"),
+                                   env=dict(os.environ, LD_PRELOAD="/bench/nowait.so"), stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=open(rig.bench / f"{name}.log", "wb"))
+        wait_until(f"{name} (see {rig.bench}/{name}.log)", lambda: connects(port))
+
+
+def connects(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 2).close()
+        return True
+    except OSError:
+        return False
+
+
 def send(rig, group, port, count, sessions, bytes_each, is_reconnect=False, login=None):
     """The load: count messages in so many sessions; returns when the last was answered."""
     if login:
@@ -266,11 +309,11 @@ class Outpost:
         self.rig, self.group, self.binary = rig, group, str(binary)
         self.process = None
 
-    def start(self, sync, port, sink_port, is_signed=False, is_login=False, extra=""):
+    def start(self, sync, port, sink_port, is_signed=False, is_login=False, is_tls=False, extra=""):
         self.data = self.rig.data_dir()
         (self.data / "password").write_text(PASSWORD + "\n")
         (self.data / "password").chmod(0o600)
-        (self.data / "outpost.conf").write_text(self._config(port, sink_port, is_signed, is_login) + extra)
+        (self.data / "outpost.conf").write_text(self._config(port, sink_port, is_signed, is_login, is_tls) + extra)
         self.launch(sync, port)
         # a node that has run for a while has its spare spool files, a new one makes them in its first seconds
         wait_until("spare spool files", lambda: self.spare_count() >= 4, 60)
@@ -292,9 +335,13 @@ class Outpost:
             raise RuntimeError("outpost ended: " + (self.data / "stdout").read_text()[-2000:])
         return False
 
-    def _config(self, port, sink_port, is_signed, is_login):
+    def _config(self, port, sink_port, is_signed, is_login, is_tls):
         key = f'dkim "s1" {{ key = "{self.rig.bench}/rsa2048.pem" }}' if is_signed else ""
         way_in = 'auth = required  auth-in-clear = yes' if is_login else 'networks = { "127.0.0.0/8" }'
+        way_out = ""
+        if is_tls:
+            way_in += f'  tls = starttls  tls-required = yes  cert = {{ "{self.rig.bench}/tls.pem" }}'
+            way_out = "tls = required"
         return f"""hostname = "relay.bench.example"
 data-dir = "{self.data}"
 control = "{self.data}/control.sock"
@@ -304,7 +351,7 @@ connection-per-net-max = 1000
 listen "bench" {{ address = {{ "127.0.0.1:{port}" }}  {way_in} }}
 credential "{LOGIN}" {{ secret-file = "password" }}
 domain "bench.example" {{ {key} }}
-route "*" {{ to = {{ "127.0.0.1:{sink_port}" }} }}
+route "*" {{ to = {{ "127.0.0.1:{sink_port}" }}  {way_out} }}
 """
 
     def ask(self, path):
@@ -360,13 +407,14 @@ error unix - - n - - error
 retry unix - - n - - error
 scache unix - - n - 1 scache
 anvil unix - - n - 1 anvil
+tlsproxy unix - - n - 0 tlsproxy
 postlog unix-dgram n - n - 1 postlogd
 """
 
     def __init__(self, rig, group):
         self.rig, self.group = rig, group
 
-    def start(self, sync, port, sink_port, is_signed=False, is_login=False, is_accept_only=False):
+    def start(self, sync, port, sink_port, is_signed=False, is_login=False, is_tls=False, is_accept_only=False):
         if is_login:
             raise RuntimeError("no login is set up for Postfix")
         for queue in ("active", "incoming", "deferred", "hold", "maildrop", "defer", "bounce", "corrupt"):
@@ -374,7 +422,7 @@ postlog unix-dgram n - n - 1 postlogd
                 shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
         (self.rig.root / "var/log/mail.log").write_text("")
         etc = self.rig.root / "etc/postfix"
-        (etc / "main.cf").write_text(self._main(port, sink_port, is_signed, is_accept_only))
+        (etc / "main.cf").write_text(self._main(port, sink_port, is_signed, is_tls, is_accept_only))
         (etc / "master.cf").write_text(self.MASTER.format(port=port))
         if is_signed:
             self._start_opendkim(port + 9)
@@ -382,7 +430,7 @@ postlog unix-dgram n - n - 1 postlogd
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until("Postfix's greeting", lambda: greets(port))
 
-    def _main(self, port, sink_port, is_signed, is_accept_only):
+    def _main(self, port, sink_port, is_signed, is_tls, is_accept_only):
         settings = {
             "compatibility_level": "3.6", "myhostname": "relay.bench.example", "mydestination": "",
             "inet_interfaces": "127.0.0.1", "inet_protocols": "ipv4", "mynetworks": "127.0.0.0/8",
@@ -399,6 +447,15 @@ postlog unix-dgram n - n - 1 postlogd
         }
         if is_signed:
             settings.update({"smtpd_milters": f"inet:127.0.0.1:{port + 9}", "milter_default_action": "tempfail"})
+        if is_tls:  # with reuse of connections, without which it has 3/4 of the rate at twice the CPU
+            settings.update({
+                "smtpd_tls_security_level": "encrypt", "smtpd_tls_cert_file": "/bench/tls.crt",
+                "smtpd_tls_key_file": "/bench/tls.key", "smtp_tls_security_level": "encrypt",
+                "smtp_tls_session_cache_database": "btree:${data_directory}/smtp_scache",
+                "smtp_tls_connection_reuse": "yes", "smtp_connection_cache_on_demand": "yes",
+                "smtp_connection_cache_destinations": f"[127.0.0.1]:{sink_port}",
+                "default_destination_concurrency_limit": "50", "initial_destination_concurrency": "50",
+            })
         if is_accept_only:
             settings["defer_transports"] = "smtp relay"
         return "".join(f"{name} = {value}\n" for name, value in settings.items())
