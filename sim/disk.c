@@ -18,8 +18,8 @@ enum {
 };
 
 struct page {
+    uint8_t data[PAGE]; /* first: aligned copies are twice as fast */
     uint32_t refs;
-    uint8_t data[PAGE];
 };
 /* A layer of a file: pages, NULL is zeros. */
 struct layer {
@@ -38,9 +38,11 @@ struct inode {
 struct sector {
     uint32_t refs; /* forks share them */
     uint32_t inode;
-    uint32_t number; /* in the file */
-    uint8_t data[SIM_SECTOR_BYTES];
+    uint32_t number;     /* in the file */
+    const uint8_t *data; /* own_data, or zeros: most of a new slot */
+    uint8_t own_data[];
 };
+static const uint8_t zeros[SIM_SECTOR_BYTES];
 struct fault {
     uint64_t nth, count;
     enum err err;
@@ -111,6 +113,11 @@ static void *must_grow(void *ptr, size_t size_bytes)
     return ptr;
 }
 
+static bool is_zeros(const uint8_t *bytes, size_t len)
+{
+    return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
+}
+
 /* ---- layers
  * -------------------------------------------------------------------------------------- */
 
@@ -142,6 +149,11 @@ static void layer_copy(struct layer *dst, const struct layer *src)
     }
 }
 
+static bool layer_has_page(const struct layer *layer, uint64_t number)
+{
+    return number < layer->page_count && layer->page[number] != NULL;
+}
+
 static uint8_t *layer_page(struct layer *layer, uint32_t number)
 {
     if (number >= layer->page_count) {
@@ -169,7 +181,9 @@ static void layer_write(struct layer *layer, uint64_t at, const uint8_t *src, si
     while (len > 0) {
         size_t in_page = (size_t)(at % PAGE);
         size_t part = PAGE - in_page < len ? PAGE - in_page : len;
-        memcpy(layer_page(layer, (uint32_t)(at / PAGE)) + in_page, src, part);
+        if (layer_has_page(layer, at / PAGE) || !is_zeros(src, part)) {
+            memcpy(layer_page(layer, (uint32_t)(at / PAGE)) + in_page, src, part);
+        }
         at += part;
         src += part;
         len -= part;
@@ -182,7 +196,7 @@ static void layer_read(const struct layer *layer, uint64_t at, uint8_t *dst, siz
         size_t in_page = (size_t)(at % PAGE);
         size_t part = PAGE - in_page < len ? PAGE - in_page : len;
         uint64_t number = at / PAGE;
-        if (number < layer->page_count && layer->page[number] != NULL) {
+        if (layer_has_page(layer, number)) {
             memcpy(dst, layer->page[number]->data + in_page, part);
         } else {
             memset(dst, 0, part);
@@ -215,12 +229,12 @@ static void pending_add(struct sim_disk *disk, uint32_t inode, uint32_t number)
         disk->pending_cap = disk->pending_cap ? disk->pending_cap * 2 : 64;
         disk->pending = must_grow(disk->pending, disk->pending_cap * sizeof(struct sector *));
     }
-    struct sector *sector = must_new(sizeof *sector);
-    sector->refs = 1;
-    sector->inode = inode;
-    sector->number = number;
-    layer_read(&disk->inode[inode].cache, (uint64_t)number * SIM_SECTOR_BYTES, sector->data,
-            SIM_SECTOR_BYTES);
+    uint8_t data[SIM_SECTOR_BYTES];
+    layer_read(&disk->inode[inode].cache, (uint64_t)number * SIM_SECTOR_BYTES, data, sizeof data);
+    size_t own_bytes = is_zeros(data, sizeof data) ? 0 : sizeof data;
+    struct sector *sector = must_new(sizeof *sector + own_bytes);
+    *sector = (struct sector){ 1, inode, number, own_bytes ? sector->own_data : zeros };
+    memcpy(sector->own_data, data, own_bytes);
     disk->pending[disk->pending_count++] = sector;
 }
 
@@ -345,9 +359,11 @@ static enum err fault_draw(struct sim_disk *disk, enum sim_disk_call call)
             fault->count--;
             fault->nth = 1;
         }
+        disk->counts.fault_count++;
         return fault->err;
     }
     if (fault->per_million > 0 && prng_chance(&disk->prng, fault->per_million)) {
+        disk->counts.fault_count++;
         return fault->random_err;
     }
     return OK;
@@ -540,6 +556,7 @@ static enum err op_write(struct disk_file *file, const struct iovec *iov, uint32
     uint64_t grown = offset + len > size ? offset + len - size : 0;
     if (grown > 0 && used_bytes(disk) + grown > disk->capacity) {
         disk->counts.failed[SIM_DISK_WRITE]++;
+        disk->counts.full_count++;
         why_set(why, "%s: no space left (simulated)", disk->inode[handle->inode].name);
         return E_NO_SPACE;
     }
@@ -593,6 +610,8 @@ static enum err op_truncate(struct disk_file *file, uint64_t size_bytes, struct 
     uint64_t grown =
             size_bytes > inode->cache.size_bytes ? size_bytes - inode->cache.size_bytes : 0;
     if (grown > 0 && used_bytes(disk) + grown > disk->capacity) {
+        disk->counts.failed[SIM_DISK_TRUNCATE]++;
+        disk->counts.full_count++;
         return E_NO_SPACE;
     }
     uint64_t old = inode->cache.size_bytes;
@@ -668,6 +687,7 @@ static enum err op_space(struct disk *base, struct disk_space *ret_space, struct
     }
     uint64_t total = disk->capacity == UINT64_MAX ? (uint64_t)1 << 40 : disk->capacity;
     uint64_t used = used_bytes(disk);
+    disk->counts.full_count += used >= total;
     *ret_space = (struct disk_space){ used < total ? total - used : 0, total, disk->kind };
     return OK;
 }

@@ -98,6 +98,8 @@ void sim_disk_zero(struct sim_disk *disk, const char *name, uint64_t offset, uin
 struct sim_disk_counts {
     uint64_t calls[SIM_DISK_CALL_COUNT];
     uint64_t failed[SIM_DISK_CALL_COUNT];
+    uint64_t fault_count, full_count; /* of the failed: by a fault that was set; for want of room,
+                                         or such was the answer */
     uint64_t written_bytes;
 };
 const struct sim_disk_counts *sim_disk_counts(const struct sim_disk *disk);

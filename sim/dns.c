@@ -42,6 +42,7 @@ struct sim_dns {
     struct sim_rr *first;
     struct sim_failing *failing;
     struct sim_dns_faults faults;
+    struct sim_dns_met met;
     struct list orphans;
 };
 
@@ -121,6 +122,7 @@ static void answer_now(void *ctx, uint64_t number)
         struct dns_answer answer = {
             .status = (enum dns_status)number, .ttl_s = TTL_S, .why = "simulated"
         };
+        world->met.answers[answer.status] += answer.status != DNS_FOUND;
         if (answer.status == DNS_FOUND) {
             fill_answer(world, question, records, &answer);
         }
@@ -255,4 +257,9 @@ void sim_dns_fail(struct sim_dns *world, const char *name, enum dns_status statu
 struct sim_dns_faults *sim_dns_faults(struct sim_dns *world)
 {
     return &world->faults;
+}
+
+const struct sim_dns_met *sim_dns_met(const struct sim_dns *world)
+{
+    return &world->met;
 }

@@ -30,5 +30,11 @@ struct sim_dns_faults {
     const char *sure[2]; /* names that are never said to be absent; NULL: none */
 };
 struct sim_dns_faults *sim_dns_faults(struct sim_dns *dns);
+/* How many answers a fault has changed, by what was answered; those that nobody heard not counted.
+ */
+struct sim_dns_met {
+    uint64_t answers[DNS_BOGUS + 1];
+};
+const struct sim_dns_met *sim_dns_met(const struct sim_dns *dns);
 
 #endif

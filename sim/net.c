@@ -41,6 +41,7 @@ struct sim_link {
     struct net_conn conn; /* the node's end; conn.net is its loop */
     struct sim_net *world;
     struct list at;
+    uint64_t number;
     struct ip_port node_address, peer_address;
     uint32_t refs; /* ends alive and events under way */
 
@@ -63,6 +64,7 @@ struct sim_link {
 
     bool is_dialing; /* what the peer says now waits in the backlog */
     bool is_stalled;
+    struct mono sent_at;                    /* what the peer was given last */
     struct mono last_to_node, last_to_peer; /* order within the connection */
 };
 
@@ -78,6 +80,9 @@ struct sim_server {
 struct sim_net {
     struct sim_events *events;
     struct sim_net_faults faults;
+    struct sim_net_met met;
+    uint64_t sent_count, arrived_order; /* of pieces: made so far; greatest that has arrived */
+    uint64_t link_count, arrived_link;  /* numbers; the link of that piece */
     struct sim_loop *loops, *dead_loops;
     struct list listeners, links, pieces;
     struct sim_server *servers;
@@ -88,7 +93,10 @@ struct sim_piece {
     struct list at;
     struct sim_link *link;
     bool is_to_node;
+    bool is_fault; /* a reset on the way, not of an end */
     enum { PIECE_BYTES, PIECE_END, PIECE_RESET } kind;
+    struct mono sent_at;
+    uint64_t order;
     size_t len;
     char data[];
 };
@@ -182,6 +190,7 @@ static void arrive_at_node(struct sim_link *link, const struct sim_piece *piece)
         link->is_ended = true;
     } else {
         link->is_broken = true;
+        link->world->met.reset += piece->is_fault;
     }
     arm_readable(link);
 }
@@ -199,6 +208,7 @@ static void arrive_at_peer(struct sim_link *link, const struct sim_piece *piece)
         return;
     }
     if (piece->kind == PIECE_BYTES) {
+        link->sent_at = piece->sent_at;
         if (link->peer->bytes) {
             link->peer->bytes(link->peer_ctx, link, str_of(piece->data, piece->len));
         }
@@ -211,12 +221,27 @@ static void arrive_at_peer(struct sim_link *link, const struct sim_piece *piece)
     link_unref(link);
 }
 
+static void note_arrival(const struct sim_piece *piece)
+{
+    struct sim_net *world = piece->link->world;
+    world->met.late += world->events->now.ms - piece->sent_at.ms >= SIM_NET_LATE_MS;
+    if (piece->order > world->arrived_order) {
+        world->arrived_order = piece->order;
+        world->arrived_link = piece->link->number;
+    } else {
+        world->met.reordered += piece->link->number != world->arrived_link;
+    }
+}
+
 static void arrive(void *ctx, uint64_t number)
 {
     struct sim_piece *piece = ctx;
     struct sim_link *link = piece->link;
     (void)number;
-    if (!link->is_stalled) {
+    if (link->is_stalled) {
+        link->world->met.swallowed++;
+    } else {
+        note_arrival(piece);
         if (piece->is_to_node) {
             arrive_at_node(link, piece);
         } else {
@@ -228,7 +253,7 @@ static void arrive(void *ctx, uint64_t number)
     link_unref(link);
 }
 
-static void carry(struct sim_link *link, bool is_to_node, int kind, struct str bytes)
+static struct sim_piece *carry(struct sim_link *link, bool is_to_node, int kind, struct str bytes)
 {
     struct sim_events *events = link->world->events;
     struct sim_piece *piece = mem_new(sizeof *piece + bytes.len);
@@ -237,6 +262,8 @@ static void carry(struct sim_link *link, bool is_to_node, int kind, struct str b
     piece->link = link;
     piece->is_to_node = is_to_node;
     piece->kind = (unsigned)kind;
+    piece->sent_at = events->now;
+    piece->order = ++link->world->sent_count;
     piece->len = bytes.len;
     if (bytes.len) {
         memcpy(piece->data, bytes.ptr, bytes.len);
@@ -247,6 +274,7 @@ static void carry(struct sim_link *link, bool is_to_node, int kind, struct str b
     last->ms = at_ms > last->ms ? at_ms : last->ms;
     link->refs++;
     sim_after(events, (uint64_t)(last->ms - events->now.ms), arrive, piece, 0);
+    return piece;
 }
 
 /* Sends bytes with the faults of the way: cut in two, reset, or nothing more from here on. */
@@ -260,8 +288,8 @@ static void carry_bytes(struct sim_link *link, bool is_to_node, struct str bytes
     if (prng_chance(prng, faults->reset)) {
         size_t part = prng_below(prng, bytes.len + 1);
         carry(link, is_to_node, PIECE_BYTES, str_sub(bytes, 0, part));
-        carry(link, is_to_node, PIECE_RESET, (struct str){ 0 });
-        carry(link, !is_to_node, PIECE_RESET, (struct str){ 0 });
+        carry(link, is_to_node, PIECE_RESET, (struct str){ 0 })->is_fault = true;
+        carry(link, !is_to_node, PIECE_RESET, (struct str){ 0 })->is_fault = true;
         return;
     }
     if (bytes.len > 1 && prng_chance(prng, faults->split)) {
@@ -278,6 +306,7 @@ static struct sim_link *link_new(
     struct sim_link *link = mem_new(sizeof *link);
     ASSERT(link);
     link->world = world;
+    link->number = ++world->link_count;
     link->node_address = node_address;
     link->peer_address = peer_address;
     buf_init(&link->inbox, PIPE_BYTES_MAX * 64);
@@ -376,9 +405,11 @@ static enum err op_connect(struct net *net, const struct ip *local, const struct
     const struct sim_server *server = find_server(world, remote);
     if (server == NULL || server->state == SIM_SERVER_REFUSES ||
             prng_chance(prng, world->faults.connect_refused)) {
+        world->met.refused++;
         sim_after(world->events, delay_ms, connect_fails, link, 0);
     } else if (server->state == SIM_SERVER_SILENT ||
                prng_chance(prng, world->faults.connect_silent)) {
+        world->met.silent++;
         sim_after(world->events, CONNECT_SILENT_MS, connect_fails, link, 1);
     } else {
         sim_after(world->events, delay_ms, connect_succeeds, link, 0);
@@ -418,6 +449,7 @@ static enum err op_read(struct net_conn *conn, void *dst, size_t cap, size_t *re
     size_t len = link->inbox.len < cap ? link->inbox.len : cap;
     if (len > 1 && prng_chance(&link->world->events->prng, link->world->faults.split)) {
         len = 1 + prng_below(&link->world->events->prng, len - 1);
+        link->world->met.partial++;
     }
     memcpy(dst, link->inbox.ptr, len);
     buf_drop_front(&link->inbox, len);
@@ -570,6 +602,11 @@ struct sim_net_faults *sim_net_faults(struct sim_net *net)
     return &net->faults;
 }
 
+const struct sim_net_met *sim_net_met(const struct sim_net *net)
+{
+    return &net->met;
+}
+
 struct net *sim_net_loop(
         struct sim_net *net, void (*on_event)(void *ctx, uint32_t loop), void *ctx, uint32_t index)
 {
@@ -711,6 +748,11 @@ void sim_link_close(struct sim_link *link, bool is_reset)
         carry(link, true, is_reset ? PIECE_RESET : PIECE_END, (struct str){ 0 });
         link_unref(link);
     }
+}
+
+struct mono sim_link_sent_at(const struct sim_link *link)
+{
+    return link->sent_at;
 }
 
 struct ip_port sim_link_remote(const struct sim_link *link)

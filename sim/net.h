@@ -34,10 +34,20 @@ struct sim_net_faults {
     uint32_t tls_untrusted;                   /* the peer's certificate is not good */
     uint64_t delay_ms_max;
 };
+/* How often an end really met one: a fault that was drawn on a dead connection is none. */
+struct sim_net_met {
+    uint64_t late;              /* pieces that took SIM_NET_LATE_MS or longer */
+    uint64_t reordered;         /* pieces that arrived after one sent later on another connection */
+    uint64_t refused, reset;    /* connections, seen by the node */
+    uint64_t silent, swallowed; /* connections without an answer; pieces that never arrived */
+    uint64_t partial;           /* reads that gave less than there was */
+};
+enum { SIM_NET_LATE_MS = 50 };
 
 MUST_USE enum err sim_net_new(struct sim_events *events, struct sim_net **ret_net);
 void sim_net_free(struct sim_net *net);
 struct sim_net_faults *sim_net_faults(struct sim_net *net);
+const struct sim_net_met *sim_net_met(const struct sim_net *net);
 
 /* The node's nets: made anew for every life of the node. on_event is called after the node was told
  * of something, so that its loop gets a turn. */
@@ -60,5 +70,7 @@ struct sim_link *sim_net_dial(struct sim_net *net, struct ip from, struct ip_por
 void sim_link_send(struct sim_link *link, struct str bytes);
 void sim_link_close(struct sim_link *link, bool is_reset);   /* no closed() for one's own */
 struct ip_port sim_link_remote(const struct sim_link *link); /* the node's address */
+/* When the node sent the bytes that the peer was given last. */
+struct mono sim_link_sent_at(const struct sim_link *link);
 
 #endif

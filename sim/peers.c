@@ -10,7 +10,12 @@
 #include "core/buf.h"
 #include "core/list.h"
 
-enum { LINE_BYTES_MAX = 4096, CONTENT_BYTES_MAX = 4 << 20, SMTP_PORT = 25 };
+enum {
+    LINE_BYTES_MAX = 4096,
+    BODY_LINE_BYTES_MAX = 70,
+    CONTENT_BYTES_MAX = 4 << 20,
+    SMTP_PORT = 25
+};
 
 /* ---- content ---- */
 
@@ -20,13 +25,17 @@ static void make_body(uint32_t message, uint32_t body_bytes, struct buf *body)
     prng_init(&prng, message * UINT64_C(2654435761) + 1);
     buf_addf(body, "This is message %u.\r\n", message);
     while (body->len < body_bytes) {
-        uint32_t len = (uint32_t)prng_below(&prng, 70);
+        char line[BODY_LINE_BYTES_MAX];
+        uint32_t len = (uint32_t)prng_below(&prng, sizeof line);
         if (prng_chance(&prng, 50000)) {
             buf_add_char(body, '.'); /* dots at line starts must survive */
         }
-        for (uint32_t i = 0; i < len; i++) {
-            buf_add_char(body, (char)('!' + prng_below(&prng, 90)));
+        uint64_t value = 0;
+        for (uint32_t i = 0; i < len; i++, value >>= 6) {
+            value = i % 10 == 0 ? prng_next(&prng) : value;
+            line[i] = (char)('!' + (value & 63));
         }
+        buf_add(body, str_of(line, len));
         buf_add_c(body, "\r\n");
     }
 }
@@ -36,8 +45,8 @@ static void make_content(const struct peers *peers, uint32_t message, struct buf
     const struct message *m = &peers->message[message];
     buf_addf(content,
             "From: App <s%u@sender.example>\r\nTo: list:;\r\nSubject: simulated %u\r\n"
-            "X-Message: %u\r\n\r\n",
-            message, message, message);
+            "X-Outpost-Tag: lot-%u\r\n\r\n",
+            message, message, message / PEER_LOT_MESSAGES);
     struct buf body;
     buf_init(&body, CONTENT_BYTES_MAX);
     make_body(message, m->body_bytes, &body);
@@ -51,6 +60,18 @@ static bool parse_name(struct str address, char letter, uint64_t max, uint64_t *
     size_t at = str_index(address, '@');
     return address.len > 1 && address.ptr[0] == letter && at < address.len &&
            str_to_u64(str_sub(address, 1, at - 1), max, ret_number) == OK;
+}
+
+bool peers_token_of(const struct peers *peers, struct str address, uint32_t *ret_token)
+{
+    uint64_t number;
+    char domain[32];
+    if (!parse_name(address, 't', peers->token_count - 1, &number)) {
+        return false;
+    }
+    fmt(domain, sizeof domain, "d%u.example", peers->token[number].domain);
+    *ret_token = (uint32_t)number;
+    return str_eq(str_from(address, str_index(address, '@') + 1), str_from_c(domain));
 }
 
 /* ---- lines ---- */
@@ -104,6 +125,12 @@ static void say(struct server *server, const char *line)
     sim_link_send(server->link, str_of(text, len));
 }
 
+static void refuse(struct server *server, const char *line)
+{
+    server->peers->refused_count++;
+    say(server, line);
+}
+
 static void hang_up(struct server *server, bool is_reset)
 {
     struct sim_link *link = server->link;
@@ -120,12 +147,34 @@ static void say_garbage(struct server *server)
     say(server, garbage[prng_below(&server->peers->events->prng, COUNT_OF(garbage))]);
 }
 
-static void note_copy(struct peers *peers, uint32_t number, struct str content, bool is_reply_lost)
+/* The record of an attempt is written before its content is sent, and synced a little later. */
+static void excuse_copy(const struct peers *peers, struct token *token)
 {
+    int64_t cut_ms = peers->power_cut_at.ms, sent_ms = token->sent_at.ms;
+    if (sent_ms != 0 && sent_ms <= cut_ms && sent_ms + (int64_t)peers->unsynced_ms_max >= cut_ms) {
+        token->excused_copies++;
+        token->sent_at = (struct mono){ 0 };
+    }
+}
+
+void peers_power_cut(struct peers *peers, uint64_t unsynced_ms_max)
+{
+    peers->power_cut_at = peers->events->now;
+    peers->unsynced_ms_max = unsynced_ms_max;
+    for (uint32_t i = 0; i < peers->token_count; i++) {
+        excuse_copy(peers, &peers->token[i]);
+    }
+}
+
+static void note_copy(const struct server *server, uint32_t number, bool is_reply_lost)
+{
+    const struct peers *peers = server->peers;
+    struct str content = buf_str(&server->content);
     struct token *token = &peers->token[number];
     token->copies++;
-    token->last_copy_ms = peers->events->now.ms;
+    token->sent_at = sim_link_sent_at(server->link);
     token->replies_lost += is_reply_lost;
+    excuse_copy(peers, token); /* it was under way when the power was cut */
     struct buf body;
     buf_init(&body, CONTENT_BYTES_MAX);
     make_body(token->message, peers->message[token->message].body_bytes, &body);
@@ -140,13 +189,19 @@ static void note_copy(struct peers *peers, uint32_t number, struct str content, 
 static void note_report(struct peers *peers, struct str content)
 {
     static const struct str field = STR_INIT("\r\nFinal-Recipient: rfc822;");
+    struct str id = str_from(content, str_find(content, STR("\r\nMessage-ID:")) + 2);
+    uint64_t id_hash = str_hash(str_sub(id, 0, str_find(id, STR("\r\n"))), 0);
     size_t at;
     while ((at = str_find(content, field)) < content.len) {
         content = str_from(content, at + field.len);
         struct str address = str_trim(str_sub(content, 0, str_find(content, STR("\r\n"))));
         uint64_t number;
         if (parse_name(address, 't', peers->token_count - 1, &number)) {
-            peers->token[number].bounces++;
+            struct token *token = &peers->token[number];
+            token->has_two_reports =
+                    token->has_two_reports || (token->bounces > 0 && token->report_id != id_hash);
+            token->report_id = id_hash;
+            token->bounces++;
             sim_trace(peers->events, "report about t%llu", (unsigned long long)number);
         }
     }
@@ -162,7 +217,7 @@ static void take_message(struct server *server, bool is_reply_lost)
     for (uint32_t i = 0; i < server->token_count; i++) {
         sim_trace(peers->events, "received t%u%s", server->token[i],
                 is_reply_lost ? " (reply lost)" : "");
-        note_copy(peers, server->token[i], buf_str(&server->content), is_reply_lost);
+        note_copy(server, server->token[i], is_reply_lost);
     }
 }
 
@@ -192,10 +247,9 @@ static bool end_of_data(struct server *server)
         return false;
     }
     if (chance(peers, faults->dot_4xx)) {
-        say(server, "451 4.3.0 try again later");
+        refuse(server, "451 4.3.0 try again later");
     } else if (chance(peers, faults->dot_5xx) && !server->is_report) {
-        peers->refused_count++;
-        say(server, "554 5.6.0 content refused");
+        refuse(server, "554 5.6.0 content refused");
     } else {
         take_message(server, false);
         say(server, "250 2.0.0 stored");
@@ -213,7 +267,7 @@ static void on_rcpt(struct server *server, struct str line)
     if (!server->has_mail) {
         say(server, "503 5.5.1 MAIL first");
     } else if (chance(peers, peers->faults.rcpt_4xx)) {
-        say(server, "450 4.2.1 mailbox busy");
+        refuse(server, "450 4.2.1 mailbox busy");
     } else if (parse_name(address, 's', peers->message_count - 1, &number)) {
         server->is_report = true;
         say(server, "250 2.1.5 ok");
@@ -233,7 +287,7 @@ static bool on_command(struct server *server, struct str line)
     struct peers *peers = server->peers;
     const struct peer_faults *faults = &peers->faults;
     if (chance(peers, faults->shutdown_421)) {
-        say(server, "421 4.3.2 shutting down");
+        refuse(server, "421 4.3.2 shutting down");
         hang_up(server, false);
         return false;
     }
@@ -251,13 +305,17 @@ static bool on_command(struct server *server, struct str line)
     } else if (str_starts_nocase(line, STR("MAIL"))) {
         forget_transaction(server);
         server->has_mail = !chance(peers, faults->mail_4xx);
-        say(server, server->has_mail ? "250 2.1.0 ok" : "451 4.3.0 not now");
+        if (server->has_mail) {
+            say(server, "250 2.1.0 ok");
+        } else {
+            refuse(server, "451 4.3.0 not now");
+        }
     } else if (str_starts_nocase(line, STR("RCPT"))) {
         on_rcpt(server, line);
     } else if (str_starts_nocase(line, STR("DATA"))) {
         bool is_good = server->token_count > 0 || server->is_report;
         if (is_good && chance(peers, faults->data_4xx)) {
-            say(server, "451 4.3.0 no data now");
+            refuse(server, "451 4.3.0 no data now");
         } else if (is_good) {
             server->is_in_data = true;
             say(server, "354 go");
@@ -320,9 +378,9 @@ static void server_opened(void *ctx, struct sim_link *link)
     if (chance(peers, peers->faults.banner_drop)) {
         hang_up(server, false);
     } else if (chance(peers, peers->faults.banner_4xx)) {
-        say(server, "421 4.7.0 too busy");
+        refuse(server, "421 4.7.0 too busy");
     } else if (chance(peers, peers->faults.banner_5xx)) {
-        say(server, "554 5.7.1 we do not like you");
+        refuse(server, "554 5.7.1 we do not like you");
     } else {
         say(server, "220 peer.example ESMTP");
     }
@@ -423,6 +481,7 @@ static bool send_content(struct client *client)
     }
     bool is_cut = chance(peers, peers->faults.client_drops);
     if (is_cut) {
+        peers->client_cut_count++;
         sim_link_send(client->link,
                 str_sub(buf_str(&wire), 0, prng_below(&peers->events->prng, wire.len)));
     } else {
@@ -434,6 +493,7 @@ static bool send_content(struct client *client)
         }
         sim_link_send(client->link, buf_str(&wire));
         is_cut = chance(peers, peers->faults.client_resets);
+        peers->client_reset_count += is_cut;
     }
     buf_done(&content);
     buf_done(&wire);

@@ -14,7 +14,8 @@
 #include "sim/events.h"
 #include "sim/net.h"
 
-enum { PEER_DOMAIN_COUNT = 8, PEER_RCPT_COUNT_MAX = 20 };
+/* Messages of one lot carry one tag, "lot-3". */
+enum { PEER_DOMAIN_COUNT = 8, PEER_RCPT_COUNT_MAX = 20, PEER_LOT_MESSAGES = 50 };
 
 enum token_answer { TOKEN_NOT_OFFERED, TOKEN_UNANSWERED, TOKEN_ACKNOWLEDGED, TOKEN_REFUSED };
 struct token {
@@ -23,11 +24,13 @@ struct token {
     bool is_unknown_user;     /* the receiver refuses it for good */
     enum token_answer answer; /* what the client read */
     uint16_t copies;          /* accepted by the receiver (after its final dot) */
+    uint16_t excused_copies;  /* of these, of which no record need be left */
     uint16_t replies_lost;    /* of these, whose 250 did not reach the node for sure */
     uint16_t bounces;         /* reports about it that reached the sender */
     bool is_mixed;            /* a copy had other content */
-    bool is_excused; /* its copy came so shortly before a power cut that no record need be left */
-    int64_t last_copy_ms; /* mono */
+    bool has_two_reports;     /* with different Message-IDs: one was made twice */
+    uint64_t report_id;       /* hash of the last one's Message-ID */
+    struct mono sent_at;      /* the dot of its last copy left the node; 0: that one is excused */
 };
 struct message {
     uint32_t first_token, token_count;
@@ -55,6 +58,9 @@ struct peers {
     struct message *message;
     uint32_t message_count;
     uint64_t lost_reply_count, transaction_count, garbage_count, refused_count, dropped_count;
+    uint64_t client_cut_count, client_reset_count; /* within the content; after the dot */
+    struct mono power_cut_at;                      /* the last one */
+    uint64_t unsynced_ms_max;
     struct list servers, clients; /* with an open link */
 };
 
@@ -63,6 +69,11 @@ void peers_init(struct peers *peers, struct sim_events *events, struct sim_net *
         struct sim_dns *dns, struct ip_port node, uint32_t message_count);
 /* A client submits that message now. It does not resend. */
 void peers_submit(struct peers *peers, uint32_t message);
+/* The node's machine lost power just now. Of what it sent within that time before, arrived already
+ * or still under way, it need not know afterwards. A killed process excuses nothing. */
+void peers_power_cut(struct peers *peers, uint64_t unsynced_ms_max);
+/* The token of an address, where there is one. */
+bool peers_token_of(const struct peers *peers, struct str address, uint32_t *ret_token);
 void peers_done(struct peers *peers);
 
 #endif

@@ -97,6 +97,13 @@ static void make_edge(struct world *world)
     world->resolver = sim_dns_resolver(world->dns);
 }
 
+/* The simulated host has one address, which connections come from (sim/net.c), whatever the real
+ * one has. */
+static bool is_own_address(struct ip ip)
+{
+    return ip_eq(ip, (struct ip){ .family = IP_V4, .byte = { 10, 0, 0, 1 } });
+}
+
 static void drop_edge(struct world *world)
 {
     sim_net_kill(world->net);
@@ -125,6 +132,7 @@ enum err world_start(struct world *world, struct why *why)
         .sandbox = world->config->is_sandbox ? world->sandbox : NULL,
         .net = world->loops,
         .net_count = WORLD_LOOP_COUNT,
+        .is_own_address = is_own_address,
         .dns = world->resolver,
         .worker_count = WORLD_WORKER_COUNT,
         .pid = 1,

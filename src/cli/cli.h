@@ -23,7 +23,14 @@ int cmd_stats(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_audit(int argc, char **argv);
 int cmd_sandbox(int argc, char **argv);
+int cmd_domain(int argc, char **argv);
+int cmd_source(int argc, char **argv);
+int cmd_alert(int argc, char **argv);
 int cmd_dkim(int argc, char **argv);
+int cmd_dmarc(int argc, char **argv);
+int cmd_arc(int argc, char **argv);
+int cmd_spf(int argc, char **argv);
+int cmd_address(int argc, char **argv);
 int cmd_spool(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 int cmd_credential(int argc, char **argv);
@@ -54,6 +61,17 @@ bool cli_is_coloured(void); /* a terminal, no NO_COLOR, no TERM=dumb */
 
 /* Reads a whole file, "-" is standard input. False: has complained. */
 bool cli_read_file(const char *path, size_t max_bytes, struct buf *ret_text);
+/* A message with CRLF line ends; ret_message is to be freed in any case. False: has complained. */
+bool cli_read_message(const char *path, struct buf *ret_message);
+/* A private key in PEM; NULL: has complained. */
+struct key;
+struct key *cli_load_key(const char *path);
+
+/* ---- what peers wrote, shown ---- */
+struct json_t;
+struct json_t *cli_text_json(struct str s); /* escaped where it is not UTF-8 */
+void cli_print_json(struct json_t *json);   /* one line; takes json */
+void cli_print_text(struct str s);          /* escaped, without line end */
 
 /* ---- tables: columns line up, headings are dim on a terminal ---- */
 enum { CLI_COLUMN_COUNT_MAX = 12 };

@@ -19,12 +19,7 @@
 
 #include <jansson.h>
 
-enum {
-    MESSAGE_BYTES_MAX = 256 << 20,
-    KEY_FILE_BYTES_MAX = 64 << 10,
-    RSA_BITS_DEFAULT = 2048,
-    RSA_BITS_MAX = 4096
-};
+enum { KEY_FILE_BYTES_MAX = 64 << 10, RSA_BITS_DEFAULT = 2048, RSA_BITS_MAX = 4096 };
 
 static const char help[] =
         "DKIM keys, records and signatures (RFC 6376, 8301, 8463).\n"
@@ -51,24 +46,6 @@ struct dkim_args {
 };
 
 /* ---- keys ---- */
-
-static struct key *load_key(const char *path)
-{
-    struct buf pem;
-    struct key *key = NULL;
-    struct why why = { 0 };
-    buf_init(&pem, KEY_FILE_BYTES_MAX);
-    if (path == NULL) {
-        cli_complain("which key? Name its file with --key");
-    } else if (cli_read_file(path, KEY_FILE_BYTES_MAX, &pem) &&
-               key_from_pem(buf_str(&pem), &key, &why) != OK) {
-        cli_complain("%s is no usable private key: %s", path, why.text);
-        key = NULL;
-    }
-    crypto_wipe(pem.ptr, pem.len);
-    buf_done(&pem);
-    return key;
-}
 
 static bool write_key(const char *path, struct str pem)
 {
@@ -142,26 +119,13 @@ static int genkey(const struct dkim_args *args)
 
 static int record(const struct dkim_args *args)
 {
-    struct key *key = load_key(args->key);
+    struct key *key = cli_load_key(args->key);
     int code = key ? print_record(key, args) : CLI_WANTING;
     key_free(key);
     return code;
 }
 
 /* ---- messages ---- */
-
-static bool read_message(const char *path, struct buf *ret_message)
-{
-    struct buf raw;
-    buf_init(&raw, MESSAGE_BYTES_MAX);
-    buf_init(ret_message, 2ull * MESSAGE_BYTES_MAX);
-    bool is_read = cli_read_file(path, MESSAGE_BYTES_MAX, &raw);
-    if (is_read) {
-        lines_to_crlf(buf_str(&raw), ret_message);
-    }
-    buf_done(&raw);
-    return is_read && buf_err(ret_message) == OK;
-}
 
 static enum err sign_message(struct str message, const struct key *key,
         const struct dkim_args *args, struct buf *ret_field, struct why *why)
@@ -197,13 +161,13 @@ static int sign(const struct dkim_args *args, const char *path)
     if (!args->domain || !args->selector) {
         return cli_usage("dkim", "sign needs --domain and --selector");
     }
-    struct key *key = load_key(args->key);
+    struct key *key = cli_load_key(args->key);
     if (key == NULL) {
         return CLI_WANTING;
     }
     buf_init(&field, DKIM_FIELD_BYTES_MAX);
     int code = CLI_WANTING;
-    if (read_message(path, &message)) {
+    if (cli_read_message(path, &message)) {
         enum err err = sign_message(buf_str(&message), key, args, &field, &why);
         if (err == OK) {
             fwrite(field.ptr, 1, field.len, stdout);
@@ -362,8 +326,8 @@ static int verify(const struct dkim_args *args, const char *path)
         cli_complain("%s", why.text);
         return CLI_USAGE;
     }
-    int code = read_message(path, &message) ? verify_message(buf_str(&message), args, zone)
-                                            : CLI_TRY_AGAIN;
+    int code = cli_read_message(path, &message) ? verify_message(buf_str(&message), args, zone)
+                                                : CLI_TRY_AGAIN;
     buf_done(&message);
     if (zone) {
         zone->ops->close(zone);

@@ -363,7 +363,7 @@ int cmd_audit(int argc, char **argv)
 static const char sandbox_help[] =
         "What the catcher of a sandbox received.\n"
         "\n"
-        "  outpost sandbox list\n"
+        "  outpost sandbox list                     the last hundred, oldest first\n"
         "  outpost sandbox show 000001.eml          as it arrived, envelope in front\n"
         "  outpost sandbox show last\n"
         "\n"
@@ -406,26 +406,58 @@ static const char *last_name(json_t *names)
     return last;
 }
 
+static void print_caught(json_t *reply)
+{
+    static const char *const headings[] = { "NAME", "BYTES", "FROM", "TO", "SUBJECT" };
+    json_t *all = json_object_get(reply, "details"), *one;
+    size_t i, total = json_array_size(json_object_get(reply, "messages"));
+    struct cli_table table;
+    if (total == 0) {
+        printf("nothing was caught yet\n");
+        return;
+    }
+    cli_table_begin(&table, COUNT_OF(headings), headings);
+    json_array_foreach(all, i, one)
+    {
+        char bytes[32], to[400];
+        long long more = number_of(one, "recipient_count") - 1;
+        fmt(bytes, sizeof bytes, "%lld", number_of(one, "bytes"));
+        fmt(to, sizeof to, "%.330s", text_of(one, "to"));
+        if (more > 0) {
+            fmt(to, sizeof to, "%.330s and %lld more", text_of(one, "to"), more);
+        }
+        cli_table_cell(&table, text_of(one, "name"));
+        cli_table_cell(&table, bytes);
+        cli_table_cell(&table, *text_of(one, "from") ? text_of(one, "from") : "<>");
+        cli_table_cell(&table, to);
+        cli_table_cell(&table, text_of(one, "subject"));
+    }
+    cli_table_print(&table);
+    if (total > json_array_size(all)) {
+        printf("and %zu older ones: --json names them all\n", total - json_array_size(all));
+    }
+}
+
 static int sandbox_list(const struct cli_node *node, bool is_json, bool is_last)
 {
     struct buf body;
     int code = CLI_GOOD;
-    if (!cli_get(node, "GET", "/v1/sandbox", (struct str){ 0 }, &body, &code)) {
+    if (!cli_get(node, "GET", is_last ? "/v1/sandbox" : "/v1/sandbox?details=100",
+                (struct str){ 0 }, &body, &code)) {
         return code;
     }
-    json_t *reply = json_loadb(body.ptr, body.len, 0, NULL), *name;
+    json_t *reply = json_loadb(body.ptr, body.len, 0, NULL);
     json_t *names = json_object_get(reply, "messages");
-    size_t i;
     if (is_last) {
         const char *last = last_name(names);
         code = last ? sandbox_show(node, last) : CLI_WANTING;
+        if (!last) {
+            cli_complain("nothing was caught yet: send something (outpost send --help)");
+        }
     } else if (is_json) {
         printf("%.*s\n", STR_ARG(buf_str(&body)));
     } else {
-        json_array_foreach(names, i, name)
-        {
-            printf("%s\n", json_string_value(name));
-        }
+        print_caught(reply);
     }
     json_decref(reply);
     buf_done(&body);

@@ -119,7 +119,13 @@ static int add_page(const struct queue_args *args, const char *id, uint64_t want
     return CLI_GOOD;
 }
 
-static void print_list(const struct queue_args *args, json_t *entries, bool is_more)
+static bool has_filter(const struct queue_args *args, const char *id)
+{
+    return id || args->recipient || args->domain || args->stream || args->tag || args->age ||
+           args->contains || args->state;
+}
+
+static void print_list(const struct queue_args *args, const char *id, json_t *entries, bool is_more)
 {
     if (args->is_json) {
         json_t *reply = json_pack("{s:O, s:b}", "entries", entries, "more", (int)is_more);
@@ -127,7 +133,7 @@ static void print_list(const struct queue_args *args, json_t *entries, bool is_m
         putchar('\n');
         json_decref(reply);
     } else if (json_array_size(entries) == 0) {
-        printf("nothing waits\n");
+        printf("nothing %swaits\n", has_filter(args, id) ? "that matches " : "");
     } else {
         print_entries(entries);
         if (is_more) {
@@ -151,7 +157,7 @@ static int list(const struct queue_args *args, const char *id)
         code = add_page(args, id, left < PAGE_COUNT_MAX ? left : PAGE_COUNT_MAX, after, entries);
     } while (code == CLI_GOOD && after[0] && json_array_size(entries) < wanted);
     if (code == CLI_GOOD) {
-        print_list(args, entries, after[0] != '\0');
+        print_list(args, id, entries, after[0] != '\0');
     }
     json_decref(entries);
     return code;
@@ -188,6 +194,25 @@ static void set_text(json_t *object, const char *name, const char *text)
     }
 }
 
+/* What was done, and what of it a crash of the node would undo. */
+static void print_done(const char *action, json_t *reply, bool is_durable)
+{
+    long long count = json_integer_value(json_object_get(reply, "recipients"));
+    long long pending = json_integer_value(json_object_get(reply, "pending"));
+    printf("%s: %lld recipient%s%s\n", action, count, count == 1 ? "" : "s",
+            count == 0 ? ": none matches that this can be done to (see outpost queue list)" : "");
+    if (pending) {
+        printf("%lld of them %s being attempted: done when the attempt ends, and forgotten where "
+               "the node crashes before\n",
+                pending, pending == 1 ? "is" : "are");
+    }
+    if (!is_durable) {
+        fprintf(stderr,
+                "outpost: the spool's disk does not take it: it holds as long as the node runs "
+                "(see its log, then do it again)\n");
+    }
+}
+
 static int act(const struct queue_args *args, const char *action, const char *id)
 {
     json_t *ask = json_pack("{s:s, s:b}", "action", action, "all", (int)args->is_all);
@@ -212,15 +237,16 @@ static int act(const struct queue_args *args, const char *action, const char *id
         return code;
     }
     json_t *reply = json_loadb(body.ptr, body.len, 0, NULL);
-    long long count = json_integer_value(json_object_get(reply, "recipients"));
+    bool is_changed = json_integer_value(json_object_get(reply, "recipients")) > 0;
+    bool is_durable = json_is_true(json_object_get(reply, "durable"));
     if (args->is_json) {
         printf("%.*s\n", STR_ARG(buf_str(&body)));
     } else {
-        printf("%s: %lld recipient%s\n", action, count, count == 1 ? "" : "s");
+        print_done(action, reply, is_durable);
     }
     json_decref(reply);
     buf_done(&body);
-    return count > 0 ? CLI_GOOD : CLI_WANTING;
+    return !is_durable ? CLI_TRY_AGAIN : is_changed ? CLI_GOOD : CLI_WANTING;
 }
 
 int cmd_queue(int argc, char **argv)

@@ -9,6 +9,7 @@
 #include "config/load_priv.h"
 
 #include "core/str.h"
+#include "core/time.h"
 #include "edge/net.h"
 #include "mail/domain.h"
 
@@ -21,7 +22,8 @@ enum {
     NETWORK_V6_BITS_MIN = 7,      /* fc00::/7 */
     MODE_OTHERS_READ = 0004,
     MODE_OTHERS_WRITE = 0022,
-    SANDBOX_SLOT_BYTES = 4 << 20
+    SANDBOX_SLOT_BYTES = 4 << 20,
+    ROTATE_MS_MIN = 7 * 86400 * 1000
 };
 
 static struct str object_name(const struct load *load, enum section section, uint32_t index)
@@ -120,6 +122,19 @@ static bool is_loopback_only(const struct config_listen *listen)
         }
     }
     return true;
+}
+
+/* One that lets nobody in is a mistake: its clients would learn it, one by one, at RCPT. */
+static void check_listen_use(struct load *load, uint32_t index, const struct config_listen *listen)
+{
+    if (listen->auth != CONFIG_AUTH_NONE || is_set(load, SECTION_LISTEN, index, "networks") ||
+            report_is_bad(load->report)) { /* a value that was refused counts for nothing */
+        return;
+    }
+    report_warning(load->report, load_at(load, SECTION_LISTEN, index, "networks"),
+            "listen \"%.*s\" lets nobody send: add networks = { \"127.0.0.0/8\" } for clients that "
+            "need no login, or tls and auth = required",
+            STR_ARG(listen->name));
 }
 
 static void check_listen_auth(struct load *load, uint32_t index, struct config_listen *listen)
@@ -235,6 +250,7 @@ static void check_listeners(struct load *load)
         check_listen_networks(load, i, listen);
         check_listen_tls(load, i, listen);
         check_listen_taken(load, i, listen, &seen);
+        check_listen_use(load, i, listen);
     }
     map_done(&seen);
 }
@@ -348,9 +364,30 @@ static void check_key_strength(struct load *load, uint32_t index, const struct k
     }
 }
 
+/* A rotation takes its time: records to be published, and messages to leave the queue. */
+static void check_domain(struct load *load, uint32_t index)
+{
+    const struct config_domain *domain = load_object(load, SECTION_DOMAIN, index);
+    if (domain->rotate_ms > 0 && domain->rotate_ms < ROTATE_MS_MIN) {
+        fault_in(load, SECTION_DOMAIN, index, "rotate",
+                "rotate: less than a week; \"180d\" is usual, \"0s\" is by hand only");
+    }
+}
+
+static void check_dkim_time(struct load *load, uint32_t index, const char *setting, struct str time)
+{
+    struct wall wall;
+    if (time.len > 0 && time_parse_rfc3339(time, &wall) != OK) {
+        fault_in(load, SECTION_DKIM, index, setting,
+                "%s is a time, as in \"2026-11-25T00:00:00Z\" (RFC 3339)", setting);
+    }
+}
+
 static void check_dkim(struct load *load, uint32_t index)
 {
     struct config_dkim_key *dkim = load_object(load, SECTION_DKIM, index);
+    check_dkim_time(load, index, "since", dkim->since);
+    check_dkim_time(load, index, "until", dkim->until);
     struct buf pem;
     struct why why = { { 0 } };
     uint32_t mode;
@@ -501,6 +538,87 @@ static void check_route(struct load *load, uint32_t index)
     }
 }
 
+/* ---- alerts ---- */
+
+static bool alert_has_service(const struct config_alert *alert) /* whose address is known */
+{
+    return alert->type == CONFIG_ALERT_WEBHOOK &&
+           (alert->format == CONFIG_ALERT_PAGERDUTY || alert->format == CONFIG_ALERT_OPSGENIE);
+}
+
+/* What the type of an alert cannot do without; NULL: nothing is missing. */
+static const char *alert_missing(const struct config_alert *alert)
+{
+    switch (alert->type) {
+    case CONFIG_ALERT_WEBHOOK:
+        if (alert_has_service(alert)) {
+            return alert->key_path.len == 0 ? "key-file" : NULL;
+        }
+        return alert->url.len + alert->key_path.len == 0 ? "url" : NULL;
+    case CONFIG_ALERT_COMMAND:
+        return alert->command.len == 0 ? "command" : NULL;
+    case CONFIG_ALERT_NAGIOS:
+        return alert->command_file.len == 0 ? "command-file" : NULL;
+    case CONFIG_ALERT_MAIL:
+        return alert->url.len == 0 ? "url" : alert->to.len == 0 ? "to" : NULL;
+    case CONFIG_ALERT_SYSLOG:
+        return NULL;
+    }
+    return NULL;
+}
+
+static bool is_url_of(const struct config_alert *alert, struct str url)
+{
+    bool is_mail = alert->type == CONFIG_ALERT_MAIL;
+    struct str plain = is_mail ? STR("smtp://") : STR("http://");
+    struct str safe = is_mail ? STR("smtps://") : STR("https://");
+    bool is_clean = true;
+    for (size_t i = 0; i < url.len; i++) {
+        is_clean = is_clean && url.ptr[i] > ' ' && url.ptr[i] < 0x7f;
+    }
+    size_t scheme = str_starts(url, safe) ? safe.len : plain.len;
+    return is_clean && url.len > scheme && (str_starts(url, plain) || str_starts(url, safe));
+}
+
+static bool is_one_line(struct str text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] <= ' ' || text.ptr[i] == '<' || text.ptr[i] == '>') {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void check_alert(struct load *load, uint32_t index)
+{
+    struct config_alert *alert = load_object(load, SECTION_ALERT, index);
+    const char *missing = alert_missing(alert);
+    bool has_url = alert->type == CONFIG_ALERT_WEBHOOK || alert->type == CONFIG_ALERT_MAIL;
+    if (index >= CONFIG_ALERT_COUNT_MAX) {
+        fault_in(load, SECTION_ALERT, index, "type", "more than %d alert sections",
+                (int)CONFIG_ALERT_COUNT_MAX);
+    } else if (missing != NULL && !is_set(load, SECTION_ALERT, index, missing)) {
+        fault_in(load, SECTION_ALERT, index, "type", "alert \"%.*s\": %s is missing",
+                STR_ARG(alert->name), missing);
+    } else if (has_url && alert->url.len > 0 && !is_url_of(alert, alert->url)) {
+        fault_in(load, SECTION_ALERT, index, "url", "url: write %s://HOST/...",
+                alert->type == CONFIG_ALERT_MAIL ? "smtp" : "https");
+    } else if (!is_one_line(alert->from) || !is_one_line(alert->to)) {
+        fault_in(
+                load, SECTION_ALERT, index, "to", "from, to: an address alone, as ops@example.net");
+    } else if (alert->key_path.len > 0) {
+        struct place at = load_at(load, SECTION_ALERT, index, "key-file");
+        if (!read_secret(load, at, "key-file", alert->key_path, &alert->key)) {
+            alert->key = STR("");
+        } else if (alert->type == CONFIG_ALERT_WEBHOOK && !alert_has_service(alert) &&
+                   alert->url.len == 0 && !is_url_of(alert, alert->key)) {
+            report_fault(
+                    load->report, at, "key-file: without url it is to hold one, https://HOST/...");
+        }
+    }
+}
+
 /* ---- the sandbox ---- */
 
 /* Something to send through, where nothing is configured. */
@@ -541,9 +659,11 @@ void check_objects(struct load *load)
     check_listeners(load);
     add_sandbox_listener(load);
     check_credentials(load);
+    check_each(load, SECTION_DOMAIN, check_domain);
     check_each(load, SECTION_DKIM, check_dkim);
     check_each(load, SECTION_STREAM, check_stream);
     check_each(load, SECTION_SOURCE, check_source);
     check_each(load, SECTION_POOL, check_pool);
     check_each(load, SECTION_ROUTE, check_route);
+    check_each(load, SECTION_ALERT, check_alert);
 }

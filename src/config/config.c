@@ -65,6 +65,9 @@ static void config_free(struct config *config)
     for (uint32_t i = 0; i < config->route_count; i++) {
         wipe_secret(config->route[i].password);
     }
+    for (uint32_t i = 0; i < config->alert_count; i++) {
+        wipe_secret(config->alert[i].key);
+    }
 }
 
 void config_give(struct config *config)
@@ -115,6 +118,15 @@ static struct str lower(struct str name, char dst[DOMAIN_CAP])
     return str_of(dst, len);
 }
 
+uint32_t config_domain_active_key_count(const struct config_domain *domain)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < domain->key_count; i++) {
+        count += !domain->key[i].is_inactive;
+    }
+    return count;
+}
+
 const struct config_domain *config_domain_for(const struct config *config, struct str from_domain)
 {
     char text[DOMAIN_CAP];
@@ -123,7 +135,7 @@ const struct config_domain *config_domain_for(const struct config *config, struc
     while (name.len > 0) {
         const struct config_domain *found =
                 find_sorted(config->domain, config->domain_count, sizeof *found, name);
-        if (found && found->key_count > 0) {
+        if (found && config_domain_active_key_count(found) > 0) {
             return found;
         }
         nearest = nearest ? nearest : found;

@@ -60,11 +60,24 @@ struct config_dkim_key {
     struct str selector;
     struct str path;
     struct key *key;
+    bool is_inactive;        /* kept, but does not sign: not yet, or not any more */
+    struct str since, until; /* RFC 3339: when it began to sign; when it may go; "" = not said */
+};
+/* Somebody else who sends as the domain: only checked, never used. */
+struct config_service {
+    struct str name;
+    struct str spf;       /* the term that must be in the SPF record, "include:_spf.x.example" */
+    struct str *selector; /* of its DKIM keys */
+    uint32_t selector_count;
 };
 struct config_domain {
     struct str name;             /* lower case A-label */
-    struct config_dkim_key *key; /* all of them sign */
+    struct config_dkim_key *key; /* those that are active sign */
     uint32_t key_count;
+    struct str bounce;  /* the domain of MAIL FROM of its mail; "" = name */
+    uint64_t rotate_ms; /* a new key when the one in use is older; 0 = by hand */
+    struct config_service *service;
+    uint32_t service_count;
 };
 struct config_stream {
     struct str name;
@@ -95,6 +108,39 @@ struct config_route {
     struct str password_path; /* the file that password was read from */
     struct str password;
 };
+enum config_alert_type {
+    CONFIG_ALERT_WEBHOOK,
+    CONFIG_ALERT_SYSLOG,
+    CONFIG_ALERT_COMMAND,
+    CONFIG_ALERT_NAGIOS,
+    CONFIG_ALERT_MAIL
+};
+enum config_alert_format {
+    CONFIG_ALERT_JSON,
+    CONFIG_ALERT_PAGERDUTY,
+    CONFIG_ALERT_OPSGENIE,
+    CONFIG_ALERT_SLACK,
+    CONFIG_ALERT_HEALTHCHECKS
+};
+/* A way on which problems are told that does not depend on the mail that is watched. */
+struct config_alert {
+    struct str name;
+    enum config_alert_type type;
+    enum config_alert_format format; /* of a webhook */
+    struct str url;                  /* webhook: http, https; mail: smtp, smtps */
+    struct str key_path, key;        /* the service's secret: integration key, API key, password */
+    struct str username;             /* mail: AUTH with key as password */
+    struct str command;              /* a program's path */
+    struct str socket;               /* syslog's */
+    struct str command_file;         /* Nagios' external commands */
+    struct str nagios_host, nagios_service;
+    struct str from, to; /* mail */
+    enum config_alert_severity { CONFIG_ALERT_WARN, CONFIG_ALERT_FAIL } min_severity;
+    uint64_t repeat_ms;      /* first repetition while a problem lasts; 0 = never */
+    bool is_resolved_hidden; /* the end of a problem is not told */
+};
+enum { CONFIG_ALERT_COUNT_MAX = 16 };
+
 struct config {
     struct str path; /* the file it came from */
     struct str hostname;
@@ -134,6 +180,12 @@ struct config {
     bool is_log_postfix; /* Postfix-shaped mail lines */
     bool is_log_json;
 
+    /* watching */
+    uint64_t checks_ms, lists_ms; /* 0 = off */
+    uint32_t alert_fail_count, alert_error_count;
+    uint64_t alert_group_ms;
+    struct str probe_host, clock_server, rdap_server; /* "" = not asked */
+
     struct config_listen *listen;
     uint32_t listen_count;
     struct config_credential *credential;
@@ -148,6 +200,8 @@ struct config {
     uint32_t pool_count;
     struct config_route *route;
     uint32_t route_count;
+    struct config_alert *alert;
+    uint32_t alert_count;
 };
 
 /* What is wrong with a file, in the order found; all of them, not only the first. Warnings stand
@@ -212,6 +266,7 @@ void config_print_markdown(struct buf *ret_text); /* the same as Markdown */
 
 /* Look-ups; NULL where there is none. Names are compared without case where they are domains. */
 const struct config_domain *config_domain_for(const struct config *config, struct str from_domain);
+uint32_t config_domain_active_key_count(const struct config_domain *domain); /* keys that sign */
 const struct config_stream *config_stream(const struct config *config, struct str name);
 const struct config_credential *config_credential(const struct config *config, struct str name);
 const struct config_route *config_route_for(const struct config *config, struct str domain);

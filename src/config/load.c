@@ -227,8 +227,8 @@ static void apply_section(struct apply *apply, const struct item *item)
     }
     load->name[item->setting].object = apply->object[section];
     struct object_info *around = &load->list[parent].info[apply->object[parent]];
-    if (around->child_count++ == 0) {
-        around->child_first = apply->object[section];
+    if (around->child[section].count++ == 0) {
+        around->child[section].first = apply->object[section];
     }
 }
 
@@ -429,14 +429,26 @@ static bool place_list(
     return true;
 }
 
+/* What stands within the sections of one kind. */
+static bool place_children(struct load *load, enum section parent)
+{
+    for (uint32_t i = 0; i < load->list[parent].count; i++) {
+        const struct object_info *info = &load->list[parent].info[i];
+        void *object = load_object(load, parent, i);
+        for (enum section s = SECTION_TOP + 1; s < SECTION_COUNT; s++) {
+            if (section_table[s].parent == parent &&
+                    !place_list(load, s, object, info->child[s].first, info->child[s].count)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static void place_objects(struct load *load)
 {
-    for (uint32_t i = 0; i < load->list[SECTION_DOMAIN].count; i++) {
-        const struct object_info *info = &load->list[SECTION_DOMAIN].info[i];
-        void *domain = load_object(load, SECTION_DOMAIN, i);
-        if (!place_list(load, SECTION_DKIM, domain, info->child_first, info->child_count)) {
-            return;
-        }
+    if (!place_children(load, SECTION_DOMAIN)) {
+        return;
     }
     for (enum section s = SECTION_TOP + 1; s < SECTION_COUNT; s++) {
         if (section_table[s].parent == SECTION_TOP &&

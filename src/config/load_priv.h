@@ -56,7 +56,9 @@ struct source_text {
 struct object_info {
     struct place at;
     struct place *setting; /* by row number minus the section's first row */
-    uint32_t child_first, child_count;
+    struct {
+        uint32_t first, count;
+    } child[SECTION_COUNT]; /* sections within it, by kind */
 };
 struct object_list {
     char *item; /* of section_table[].bytes each */

@@ -301,7 +301,7 @@ static void fault_unknown(struct scan *scan, const struct scope *scope, struct t
     if (home && home[0] == '\0') {
         fault_at(scan, name.line, "%s cannot stand inside %s \"%.*s\": it belongs at the top", what,
                 section_table[scope->section].name, STR_ARG(scope->title));
-    } else if (home && near.len == 0) {
+    } else if (home && (near.len == 0 || scope->section == SECTION_TOP)) {
         fault_at(scan, name.line, "%s belongs inside a section: write %s \"NAME\" { %s = ... }",
                 what, home, what);
     } else if (near.len > 0) {

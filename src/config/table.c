@@ -11,14 +11,17 @@
 #define IN_CREDENTIAL(field) offsetof(struct config_credential, field)
 #define IN_DOMAIN(field) offsetof(struct config_domain, field)
 #define IN_DKIM(field) offsetof(struct config_dkim_key, field)
+#define IN_SERVICE(field) offsetof(struct config_service, field)
 #define IN_STREAM(field) offsetof(struct config_stream, field)
 #define IN_SOURCE(field) offsetof(struct config_source, field)
 #define IN_POOL(field) offsetof(struct config_pool, field)
 #define IN_ROUTE(field) offsetof(struct config_route, field)
+#define IN_ALERT(field) offsetof(struct config_alert, field)
 
 static_assert(IN_LISTEN(name) == 0 && IN_CREDENTIAL(name) == 0 && IN_DOMAIN(name) == 0 &&
-                      IN_DKIM(selector) == 0 && IN_STREAM(name) == 0 && IN_SOURCE(name) == 0 &&
-                      IN_POOL(name) == 0 && IN_ROUTE(domain) == 0,
+                      IN_DKIM(selector) == 0 && IN_SERVICE(name) == 0 && IN_STREAM(name) == 0 &&
+                      IN_SOURCE(name) == 0 && IN_POOL(name) == 0 && IN_ROUTE(domain) == 0 &&
+                      IN_ALERT(name) == 0,
         "the title of a section is the first field of its struct");
 
 const struct section_row section_table[SECTION_COUNT] = {
@@ -53,6 +56,14 @@ const struct section_row section_table[SECTION_COUNT] = {
             "A key that signs for the domain around it (RFC 6376). The title is the selector. With "
             "several, each adds a signature.",
             NULL },
+    [SECTION_SERVICE] = { "service", SECTION_DOMAIN, TITLE_NAME, sizeof(struct config_service),
+            IN_DOMAIN(service), IN_DOMAIN(service_count),
+            "Somebody else who sends as the domain around it, so that \"outpost domain check\" "
+            "watches their part of its records too.",
+            "domain \"shop.example.com\" {\n"
+            "    service \"newsletter\" { spf = \"include:_spf.news.example\"  selectors = { "
+            "\"k1\" } }\n"
+            "}" },
     [SECTION_STREAM] = { "stream", SECTION_TOP, TITLE_NAME, sizeof(struct config_stream),
             IN_TOP(stream), IN_TOP(stream_count),
             "A class of mail with its own policy. \"transactional\" (the default), \"bulk\" and "
@@ -72,11 +83,26 @@ const struct section_row section_table[SECTION_COUNT] = {
             "a route may lead to loopback and private addresses.",
             "route \"partner.example\" { to = { \"10.0.0.7:25\", \"10.0.0.8:25\" }  tls = required "
             "}" },
+    [SECTION_ALERT] = { "alert", SECTION_TOP, TITLE_NAME, sizeof(struct config_alert),
+            IN_TOP(alert), IN_TOP(alert_count),
+            "Whom to tell when a check fails or an address is blocklisted, on a way that does not "
+            "depend on the mail that is watched. The title is a name for \"outpost alert\".",
+            "alert \"duty\" {\n"
+            "    type = webhook\n"
+            "    format = slack\n"
+            "    url = \"https://hooks.chat.example/services/T0/B0/x\"\n"
+            "    repeat = 4h\n"
+            "}" },
 };
 
 static const char *const tls_words[] = { "none", "starttls", "implicit", NULL };
 static const char *const auth_words[] = { "none", "optional", "required", NULL };
 static const char *const dest_tls_words[] = { "may", "required", "verified", "off", NULL };
+static const char *const alert_words[] = { "webhook", "syslog", "command", "nagios", "mail", NULL };
+static const char *const alert_format_words[] = { "json", "pagerduty", "opsgenie", "slack",
+    "healthchecks", NULL };
+static const char *const severity_words[] = { "warn", "fail", NULL };
+static_assert(CONFIG_ALERT_MAIL == 4 && CONFIG_ALERT_HEALTHCHECKS == 4, "in their order");
 static_assert(CONFIG_TLS_IMPLICIT == 2 && CONFIG_AUTH_REQUIRED == 2 && CONFIG_DEST_TLS_OFF == 3,
         "words stand in the order of their enum");
 
@@ -201,6 +227,42 @@ const struct setting_row setting_table[] = {
     { FIELD(TOP, is_log_json), .name = "log-json", .type = SETTING_BOOL, .fallback = "no",
             .help = "Lines about messages as JSON." },
 
+    /* ---- watching ---- */
+    { FIELD(TOP, checks_ms), .name = "checks-every", .type = SETTING_MS, .fallback = "1h",
+            .max = 7 * DAY,
+            .help = "How often all checks of \"outpost domain check\" are made by the running "
+                    "node, "
+                    "for every domain and source; 0s: never. Off in a sandbox." },
+    { FIELD(TOP, lists_ms), .name = "lists-every", .type = SETTING_MS, .fallback = "6h",
+            .max = 7 * DAY,
+            .help = "How often blocklists are asked about every source and domain; 0s: never. "
+                    "Lists "
+                    "count questions: more often than hourly is not welcome." },
+    { FIELD(TOP, alert_fail_count), .name = "alert-after-fails", .type = SETTING_U32,
+            .fallback = "2", .min = 1, .max = 100,
+            .help = "A check must find the same so often in a row before it counts as a change; it "
+                    "is asked again after a minute for that." },
+    { FIELD(TOP, alert_error_count), .name = "alert-after-errors", .type = SETTING_U32,
+            .fallback = "3", .min = 1, .max = 100,
+            .help = "\"Could not tell\" must last so many scheduled runs before it is a change." },
+    { FIELD(TOP, alert_group_ms), .name = "alert-group", .type = SETTING_MS, .fallback = "30s",
+            .max = HOUR, .help = "Problems that begin within this time are told together." },
+    { FIELD(TOP, probe_host), .name = "probe-host", .type = SETTING_STR, .max = 255,
+            .fallback_say = "none: not tried",
+            .help = "A mail server outside, as \"mx.example.net\" or \"192.0.2.1:25\", to which "
+                    "each "
+                    "source is connected with the checks: is port 25 open on the way out? Nothing "
+                    "is sent." },
+    { FIELD(TOP, clock_server), .name = "clock-server", .type = SETTING_STR, .max = 255,
+            .fallback_say = "none: not asked",
+            .help = "An SNTP server (RFC 4330), as \"ntp.example.net\": how far is our clock "
+                    "off?" },
+    { FIELD(TOP, rdap_server), .name = "rdap-server", .type = SETTING_STR, .max = 255,
+            .fallback_say = "none: not asked",
+            .help = "Base of an RDAP service (RFC 9082), as \"https://rdap.example/v1\": when do "
+                    "our "
+                    "domains expire?" },
+
     /* ---- listen ---- */
     { LIST(LISTEN, address, address_count), .name = "address", .type = SETTING_AT_LIST, .min = 1,
             .max = 64, .help = "Address and port, as \"192.0.2.1:25\", \"[::]:587\"." },
@@ -257,10 +319,36 @@ const struct setting_row setting_table[] = {
             .max = 100, .fallback_say = "all; transactional is the default",
             .help = "Streams that it may use; the first is its default." },
 
+    /* ---- domain ---- */
+    { FIELD(DOMAIN, bounce), .name = "bounce-domain", .type = SETTING_HOST,
+            .fallback_say = "the domain itself",
+            .help = "The domain of MAIL FROM of its mail, where SPF is looked for; aligned when it "
+                    "is below the domain (RFC 9989 4.4.2)." },
+    { FIELD(DOMAIN, rotate_ms), .name = "rotate", .type = SETTING_MS, .fallback = "0s",
+            .max = 3650 * DAY,
+            .help = "Age, of a week or more, at which a key of the domain is replaced by a new "
+                    "one, in the stages of \"outpost domain rotate\"; 0s: by hand only." },
+
     /* ---- dkim ---- */
     { FIELD(DKIM, path), .name = "key", .type = SETTING_PATH, .min = 1, TEXT_MAX,
             .help = "PEM file with the private key, RSA of at least 1024 bits (2048 is usual, RFC "
                     "8301) or Ed25519 (RFC 8463). Nobody else may write it." },
+    { FIELD(DKIM, is_inactive), .name = "active", .type = SETTING_BOOL_NOT, .fallback = "yes",
+            .help = "Sign with it. A key that is not active is kept for \"outpost domain "
+                    "rotate\"." },
+    { FIELD(DKIM, since), .name = "since", .type = SETTING_STR, .max = 40,
+            .help = "When it began to sign, as \"2026-11-25T00:00:00Z\"; written by \"outpost "
+                    "domain\"." },
+    { FIELD(DKIM, until), .name = "until", .type = SETTING_STR, .max = 40,
+            .help = "When a key that signs no more may go; written by \"outpost domain "
+                    "rotate\"." },
+
+    /* ---- service ---- */
+    { FIELD(SERVICE, spf), .name = "spf", .type = SETTING_STR, .max = 255,
+            .help = "The term that the domain's SPF record must have for it, as "
+                    "\"include:_spf.news.example\"." },
+    { LIST(SERVICE, selector, selector_count), .name = "selectors", .type = SETTING_NAME_LIST,
+            .max = 20, .help = "Selectors of its DKIM keys under the domain." },
 
     /* ---- stream ---- */
     { FIELD(STREAM, pool), .name = "pool", .type = SETTING_STR, .max = CONFIG_NAME_BYTES_MAX,
@@ -308,5 +396,50 @@ const struct setting_row setting_table[] = {
             .help = "Log in there by this name (only under TLS, or on loopback)." },
     { FIELD(ROUTE, password_path), .name = "password-file", .type = SETTING_PATH, TEXT_MAX,
             .help = "File whose first line is the password; nobody else may read it." },
+
+    /* ---- alert ---- */
+    { FIELD(ALERT, type), .name = "type", .type = SETTING_ENUM, .fallback = "webhook",
+            .words = alert_words,
+            .help = "webhook: an HTTP POST; syslog: a line to the system's log; command: a program "
+                    "with JSON on its standard input; nagios: a passive result; mail: through "
+                    "another server." },
+    { FIELD(ALERT, format), .name = "format", .type = SETTING_ENUM, .fallback = "json",
+            .words = alert_format_words,
+            .help = "Body of a webhook: json (ours), pagerduty (Events API v2), opsgenie (Alert "
+                    "API), slack (also Mattermost and alike), healthchecks (pinged after each run, "
+                    "too)." },
+    { FIELD(ALERT, url), .name = "url", .type = SETTING_STR, .max = 1000,
+            .help = "Where to: http or https for a webhook, smtp or smtps for mail, as "
+                    "\"smtps://relay.example:465\". May be left out for pagerduty and opsgenie, "
+                    "and "
+                    "where the address is a secret and stands in key-file." },
+    { FIELD(ALERT, key_path), .name = "key-file", .type = SETTING_PATH, TEXT_MAX,
+            .help = "File whose first line is the service's secret: routing key (pagerduty), API "
+                    "key (opsgenie), bearer token (other webhooks; without url: the address "
+                    "itself), password (mail). Nobody else may read it." },
+    { FIELD(ALERT, username), .name = "username", .type = SETTING_STR, .max = 255,
+            .help = "mail: log in by this name; the password is in key-file." },
+    { FIELD(ALERT, command), .name = "command", .type = SETTING_PATH, TEXT_MAX,
+            .help = "Path of the program; no shell, no arguments, a fixed environment, 30 s." },
+    { FIELD(ALERT, socket), .name = "socket", .type = SETTING_PATH, .fallback = "/dev/log",
+            .max = 107, .help = "syslog: the log's socket." },
+    { FIELD(ALERT, command_file), .name = "command-file", .type = SETTING_PATH, TEXT_MAX,
+            .help = "nagios: the file of external commands (command_file), a pipe." },
+    { FIELD(ALERT, nagios_host), .name = "nagios-host", .type = SETTING_STR, .max = 255,
+            .fallback_say = "hostname", .help = "nagios: the host's name there." },
+    { FIELD(ALERT, nagios_service), .name = "nagios-service", .type = SETTING_STR, .max = 255,
+            .fallback = "outpost", .help = "nagios: the service's name there." },
+    { FIELD(ALERT, from), .name = "from", .type = SETTING_STR, .max = 320,
+            .fallback_say = "outpost@hostname", .help = "mail: the sender." },
+    { FIELD(ALERT, to), .name = "to", .type = SETTING_STR, .max = 320,
+            .help = "mail: the recipient." },
+    { FIELD(ALERT, min_severity), .name = "min-severity", .type = SETTING_ENUM, .fallback = "fail",
+            .words = severity_words, .help = "warn: warnings are told too." },
+    { FIELD(ALERT, repeat_ms), .name = "repeat", .type = SETTING_MS, .fallback = "4h",
+            .max = 30 * DAY,
+            .help = "A problem that lasts is told again after this, then after twice as long, at "
+                    "most a day; 0s: once only." },
+    { FIELD(ALERT, is_resolved_hidden), .name = "resolved", .type = SETTING_BOOL_NOT,
+            .fallback = "yes", .help = "Tell the end of a problem too." },
 };
 const uint32_t setting_count = COUNT_OF(setting_table);

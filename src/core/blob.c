@@ -134,6 +134,7 @@ enum err blob_add(struct blob *blob, struct str s)
     blob->size_bytes += s.len;
     while (s.len > 0) {
         struct blob_chunk *chunk = blob->last;
+        ASSERT(chunk); /* blob_extend has chained as many as it takes */
         size_t part = chunk->cap - chunk->len;
         part = s.len < part ? s.len : part;
         memcpy(chunk->data + chunk->len, s.ptr, part);

@@ -5,6 +5,7 @@
  * A letter only puts work in line; the turn that follows begins it, so that what came together goes
  * out together. Events of the net act at once.
  */
+#include "core/crash.h"
 #include "core/str.h"
 #include "core/time.h"
 #include "deliver/deliver_priv.h"
@@ -101,6 +102,7 @@ static void unstarted_retry(struct deliver *deliver)
 static void attempt_answered(struct deliver *deliver, struct keeper_record *record, struct mono now)
 {
     uint64_t value;
+    CRASH_POINT("attempt.written");
     if (map_get(&deliver->tasks, record->reply.ctx_id, &value)) {
         struct task *task = (struct task *)(uintptr_t)value; /* as stored by task_new */
         task->attempt = record->err == OK ? ATTEMPT_WRITTEN : ATTEMPT_FAILED;

@@ -6,6 +6,7 @@
  * PIPELINING (RFC 2920 3.1). The content is held back until the peer said 354 and the keeper has
  * written the attempt: from then on a crash leaves the recipients in doubt, never forgotten.
  */
+#include "core/crash.h"
 #include "core/str.h"
 #include "core/time.h"
 #include "deliver/deliver_priv.h"
@@ -238,6 +239,7 @@ static void on_final(struct conn *conn, const struct smtp_client_event *event, s
         final_too_soon(conn, &fate);
     }
     if (event->kind == SMTP_CLIENT_DONE) {
+        CRASH_POINT("reply.read");
         task_report(task, RCPT_ACCEPTED, RCPT_ACCEPTED, &fate, &scene);
         /* refused ones whose report found no memory */
         fate = fate_own(SPOOL_RESULT_DEFERRED, QUEUE_RCPT, "4.3.0", STR("refused by the peer"));
@@ -378,6 +380,7 @@ static uint32_t gather(struct conn *conn, struct mono now)
     }
     if (body->is_active && smtp_client_phase(&conn->client) == SMTP_CLIENT_PHASE_BODY) {
         smtp_client_body_sent(&conn->client);
+        CRASH_POINT("dot.next");
         conn_take_tasks(conn, now);
     }
     struct str output = conn_output(conn);

@@ -9,13 +9,17 @@
 
 enum dns_type {
     DNS_A = 1,
+    DNS_NS = 2,
     DNS_CNAME = 5,
     DNS_SOA = 6,
     DNS_PTR = 12,
     DNS_MX = 15,
     DNS_TXT = 16,
     DNS_AAAA = 28,
-    DNS_TLSA = 52
+    DNS_DS = 43,
+    DNS_DNSKEY = 48,
+    DNS_TLSA = 52,
+    DNS_CAA = 257
 };
 enum dns_status {
     DNS_FOUND,
@@ -30,9 +34,10 @@ enum { DNS_RECORD_COUNT_MAX = 100, DNS_NAME_CAP = 256 };
 struct dns_record {
     enum dns_type type;
     uint16_t preference; /* MX */
+    uint32_t serial;     /* SOA */
     struct ip ip;        /* A, AAAA */
-    struct str data;     /* MX, PTR, CNAME: host name, lower case, no final dot ("" = root);
-                            TXT: strings joined (RFC 7208 3.3); TLSA: raw */
+    struct str data;     /* MX, NS, PTR, CNAME, SOA (MNAME): host name, lower case, no final dot
+                            ("" = root); TXT: strings joined (RFC 7208 3.3); others: raw */
 };
 /* Valid during the callback only. Records that break their format, or hold a name with blanks,
  * controls or 8-bit, are left out; where none is left, or after more than 8 aliases: DNS_SERVFAIL.

@@ -19,6 +19,12 @@ enum {
  * it is left out. */
 bool dns_record_from_wire(
         enum dns_type type, struct str rdata, char *room, struct dns_record *ret_record);
+/* A name in wire form without compression as dns_question_name would have it: what a master file
+ * owns. False where it cannot be asked for. */
+bool dns_owner_from_wire(struct str wire, char dst[DNS_NAME_CAP], struct str *ret_name);
+/* Puts the text of a master file into the form that ldns takes. Else the line, from 1, of what
+ * cannot be taken: why says. 0: fine. */
+MUST_USE int dns_master_prepare(char *bytes, size_t len, struct why *why);
 /* CNAME records in the answer section of a packet, as far as it can be read. */
 uint32_t dns_wire_cname_count(struct str packet);
 /* Lower case, no final dot, into a C string. False where the text cannot be asked for. */
@@ -37,6 +43,21 @@ void dns_room_add(struct dns_room *room, enum dns_type type, struct str rdata);
 void dns_room_fail(struct dns_room *room, enum dns_status status, const char *why);
 void dns_room_end(struct dns_room *room); /* counts; none left of some: SERVFAIL */
 void dns_room_close(struct dns_room *room);
+
+/* A question to one name server. */
+struct dns_query {
+    char name[DNS_NAME_CAP]; /* as dns_question_name makes it */
+    enum dns_type type;
+    uint16_t id;
+};
+enum { DNS_UDP_BYTES_MAX = 1232 }; /* what passes everywhere unfragmented (DNS flag day 2020) */
+/* Appends its packet, the two octets of length that TCP wants before it. E_NOMEM. */
+struct buf;
+MUST_USE enum err dns_packet_build(const struct dns_query *query, struct buf *ret_packet);
+/* False: wire is no answer to query, as far as a stranger could not know. Else *ret_room is open
+ * and holds the answer: of the type asked for, or one DNS_CNAME where aliases lead out of it. */
+bool dns_packet_read(struct str wire, const struct dns_query *query, bool *ret_is_cut,
+        struct dns_room *ret_room);
 
 struct dns_real_options {
     uint64_t question_ms_max;

@@ -32,8 +32,15 @@ static bool is_name_char(char c)
     return c > ' ' && c < 0x7f && c != '.' && c != '\\';
 }
 
+/* In a name that is asked for: SPF macros make some with blanks (RFC 7208 7.1, "%_"). */
+static bool is_question_char(char c)
+{
+    return c == ' ' || is_name_char(c);
+}
+
 /* The name at *at into dst (at most as many bytes as it takes in wire form); moves *at behind. */
-static bool read_name(struct str rdata, size_t *at, char *dst, struct str *ret_name)
+static bool read_name_of(
+        struct str rdata, size_t *at, bool (*is_good)(char c), char *dst, struct str *ret_name)
 {
     size_t begin = *at, here = *at, len = 0;
     for (;;) {
@@ -52,7 +59,7 @@ static bool read_name(struct str rdata, size_t *at, char *dst, struct str *ret_n
         }
         for (size_t i = 0; i < label_len; i++) {
             char c = rdata.ptr[here + i];
-            if (!is_name_char(c)) {
+            if (!is_good(c)) {
                 return false;
             }
             dst[len++] = ascii_lower(c);
@@ -62,6 +69,17 @@ static bool read_name(struct str rdata, size_t *at, char *dst, struct str *ret_n
     *at = here;
     *ret_name = str_of(dst, len);
     return true;
+}
+
+static bool read_name(struct str rdata, size_t *at, char *dst, struct str *ret_name)
+{
+    return read_name_of(rdata, at, is_name_char, dst, ret_name);
+}
+
+bool dns_owner_from_wire(struct str wire, char dst[DNS_NAME_CAP], struct str *ret_name)
+{
+    size_t at = 0;
+    return read_name_of(wire, &at, is_question_char, dst, ret_name) && at == wire.len;
 }
 
 static bool read_whole_name(struct str rdata, size_t at, char *dst, struct str *ret_name)
@@ -88,6 +106,35 @@ static bool read_txt(struct str rdata, char *dst, struct str *ret_text)
     return rdata.len > 0;
 }
 
+/* MNAME, then RNAME (whose first label may hold dots), then five numbers (RFC 1035 3.3.13). */
+static bool read_soa(struct str rdata, char *dst, struct dns_record *record)
+{
+    enum { NUMBERS_BYTES = 20 };
+    size_t at = 0;
+    if (!read_name(rdata, &at, dst, &record->data)) {
+        return false;
+    }
+    while (at < rdata.len && byte_at(rdata, at) != 0) {
+        at += 1U + byte_at(rdata, at);
+    }
+    if (at >= rdata.len || rdata.len - at - 1 != NUMBERS_BYTES) {
+        return false;
+    }
+    record->serial = (uint32_t)be16_at(rdata, at + 1) << 16 | be16_at(rdata, at + 3);
+    return true;
+}
+
+/* Octets as they are, at least so many. */
+static bool read_raw(struct str rdata, size_t bytes_min, char *dst, struct str *ret_raw)
+{
+    if (rdata.len < bytes_min) {
+        return false;
+    }
+    memcpy(dst, rdata.ptr, rdata.len);
+    *ret_raw = str_of(dst, rdata.len);
+    return true;
+}
+
 static bool read_ip(struct str rdata, enum ip_family family, struct ip *ret_ip)
 {
     size_t want = family == IP_V4 ? 4 : 16;
@@ -104,7 +151,6 @@ bool dns_record_from_wire(
         enum dns_type type, struct str rdata, char *room, struct dns_record *ret_record)
 {
     struct dns_record record = { .type = type, .data = STR("") };
-    size_t at = 0;
     bool is_good = false;
     switch (type) {
     case DNS_A:
@@ -114,6 +160,7 @@ bool dns_record_from_wire(
         is_good = read_ip(rdata, IP_V6, &record.ip);
         break;
     case DNS_CNAME:
+    case DNS_NS:
     case DNS_PTR:
         is_good = read_whole_name(rdata, 0, room, &record.data);
         break;
@@ -124,13 +171,19 @@ bool dns_record_from_wire(
     case DNS_TXT:
         is_good = read_txt(rdata, room, &record.data);
         break;
-    case DNS_TLSA: /* three octets and some data (RFC 6698 2.1) */
-        is_good = rdata.len >= 4;
-        memcpy(room, rdata.ptr, is_good ? rdata.len : 0);
-        record.data = str_of(room, rdata.len);
+    case DNS_TLSA:   /* three octets and some data (RFC 6698 2.1) */
+    case DNS_DNSKEY: /* four octets and a key (RFC 4034 2.1); one that has none is of no use */
+        is_good = read_raw(rdata, 4, room, &record.data);
+        break;
+    case DNS_DS: /* four octets and a digest (RFC 4034 5.1) */
+        is_good = read_raw(rdata, 5, room, &record.data);
+        break;
+    case DNS_CAA: /* flags, length of the tag, tag, value (RFC 8659 4.1) */
+        is_good = rdata.len >= 3 && byte_at(rdata, 1) > 0 && byte_at(rdata, 1) <= rdata.len - 2 &&
+                  read_raw(rdata, 3, room, &record.data);
         break;
     case DNS_SOA:
-        is_good = read_name(rdata, &at, room, &record.data);
+        is_good = read_soa(rdata, room, &record);
         break;
     }
     if (is_good) {
@@ -189,7 +242,7 @@ bool dns_question_name(struct str name, char dst[DNS_NAME_CAP])
         char c = name.ptr[i];
         label_len = c == '.' ? 0 : label_len + 1;
         bool is_end_empty = c == '.' && (i == 0 || i + 1 == name.len || name.ptr[i - 1] == '.');
-        if ((c != '.' && !is_name_char(c)) || is_end_empty || label_len > LABEL_BYTES_MAX) {
+        if ((c != '.' && !is_question_char(c)) || is_end_empty || label_len > LABEL_BYTES_MAX) {
             return false;
         }
         dst[i] = ascii_lower(c);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * dns_zone.c - answers from a master file (RFC 1035 section 5), read once by ldns, then kept as
- * wire data in an arena. For checks without the net; knows no wildcards, delegations or DNSSEC.
+ * wire data in an arena. For checks without the net; knows no delegations and no DNSSEC.
  */
 #include "core/arena.h"
+#include "core/buf.h"
 #include "core/list.h"
 #include "core/map.h"
 #include "core/str.h"
@@ -18,8 +19,8 @@
 enum {
     ZONE_BYTES_MAX = 256 << 20, /* records in memory; ten thousand DKIM keys take 10 MB */
     ZONE_QUESTION_COUNT_MAX = 4096,
-    ZONE_LINE_CAP = 1024, /* only comments are looked for in lines */
-    ZONE_TTL_S = 3600,    /* without $TTL */
+    ZONE_READ_BYTES = 64 << 10,
+    ZONE_TTL_S = 3600, /* without $TTL */
     RDATA_BYTES_MAX = 65535
 };
 
@@ -48,6 +49,8 @@ struct zone {
     struct dns base;
     struct arena arena;
     struct map by_name; /* hash of the name → struct zone_record */
+    struct map by_all;  /* hash of name, type and rdata → the same */
+    struct map places;  /* hash of the name, and of each name above it → one record there */
     struct zone_fault *faults;
     struct list questions;
     uint32_t question_count;
@@ -64,8 +67,10 @@ static struct zone *zone_of(struct dns *dns)
 
 /* Where ldns is in the file. */
 struct zone_cursor {
+    struct str text; /* all of the file */
     uint32_t ttl_s;
     ldns_rdf *origin;
+    ldns_rdf *before;   /* the origin before this entry */
     ldns_rdf *previous; /* owner of the last record */
     int line;
 };
@@ -77,34 +82,93 @@ static enum err keep(struct zone *zone, struct str s, struct str *ret_copy)
     return ret_copy->ptr == NULL && s.len > 0 ? E_NOMEM : OK;
 }
 
-/* Names that cannot be asked for (RFC 1035 5.1 escapes) are left out, as they are from answers. */
+static bool name_of(const ldns_rdf *name, char dst[DNS_NAME_CAP], struct str *ret_name)
+{
+    struct str wire = { (const char *)ldns_rdf_data(name), ldns_rdf_size(name) };
+    return dns_owner_from_wire(wire, dst, ret_name);
+}
+
+static uint64_t hash_all(const struct zone_record *record)
+{
+    return str_hash(record->rdata, str_hash(record->name, record->type));
+}
+
+/* RFC 2181 5: what stands twice is one record. */
+static bool has_record(const struct zone *zone, const struct zone_record *record)
+{
+    uint64_t value;
+    for (uint32_t at = 0; map_walk_key(&zone->by_all, hash_all(record), &at, &value);) {
+        const struct zone_record *own = (const struct zone_record *)(uintptr_t)value;
+        if (own->type == record->type && str_eq(own->name, record->name) &&
+                str_eq(own->rdata, record->rdata)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Is it an owner, or an empty name above one (RFC 8020)? */
+static bool name_exists(const struct zone *zone, struct str name)
+{
+    uint64_t value;
+    for (uint32_t at = 0; map_walk_key(&zone->places, str_hash(name, 0), &at, &value);) {
+        struct str own = ((const struct zone_record *)(uintptr_t)value)->name;
+        bool is_below = own.len > name.len && own.ptr[own.len - name.len - 1] == '.' &&
+                        str_eq(str_from(own, own.len - name.len), name);
+        if (is_below || str_eq(own, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err add_place(struct zone *zone, const struct zone_record *record)
+{
+    enum err err = OK;
+    struct str name = record->name;
+    while (err == OK && name.len > 0 && !name_exists(zone, name)) {
+        err = map_add(&zone->places, str_hash(name, 0), (uint64_t)(uintptr_t)record);
+        name = str_from(name, str_index(name, '.') + 1);
+    }
+    return err;
+}
+
+static enum err add_record(struct zone *zone, const struct zone_record *record)
+{
+    if (has_record(zone, record)) {
+        return OK;
+    }
+    struct zone_record *copy = arena_new(&zone->arena, sizeof *copy);
+    if (copy == NULL) {
+        return E_NOMEM;
+    }
+    *copy = *record;
+    enum err err = keep(zone, record->name, &copy->name);
+    err = err == OK ? keep(zone, record->rdata, &copy->rdata) : err;
+    uint64_t value = (uint64_t)(uintptr_t)copy;
+    err = err == OK ? map_add(&zone->by_name, str_hash(copy->name, 0), value) : err;
+    err = err == OK ? add_place(zone, copy) : err;
+    return err == OK ? map_add(&zone->by_all, hash_all(copy), value) : err;
+}
+
+/* Names that cannot be asked for (RFC 1035 5.1 escapes) and other classes are left out. */
 static enum err add_rr(struct zone *zone, const ldns_rr *rr, ldns_buffer *buffer)
 {
-    const ldns_rdf *owner = ldns_rr_owner(rr);
-    struct str wire = { (const char *)ldns_rdf_data(owner), ldns_rdf_size(owner) };
     char room[DNS_NAME_CAP];
-    struct dns_record name;
-    if (wire.len > sizeof room || !dns_record_from_wire(DNS_PTR, wire, room, &name)) {
+    struct str name;
+    if (ldns_rr_get_class(rr) != LDNS_RR_CLASS_IN || !name_of(ldns_rr_owner(rr), room, &name)) {
         return OK;
     }
     ldns_buffer_clear(buffer);
     if (ldns_rr_rdata2buffer_wire(buffer, rr) != LDNS_STATUS_OK) {
         return E_SYNTAX;
     }
-    struct zone_record *record = arena_new(&zone->arena, sizeof *record);
-    if (record == NULL) {
-        return E_NOMEM;
-    }
-    record->type = (uint32_t)ldns_rr_get_type(rr);
-    record->ttl_s = ldns_rr_ttl(rr);
-    struct str rdata = { (const char *)ldns_buffer_begin(buffer), ldns_buffer_position(buffer) };
-    enum err err = keep(zone, name.data, &record->name);
-    if (err == OK) {
-        err = keep(zone, rdata, &record->rdata);
-    }
-    return err != OK ? err
-                     : map_add(&zone->by_name, str_hash(record->name, 0),
-                               (uint64_t)(uintptr_t)record);
+    struct zone_record record = { .name = name,
+        .rdata = { (const char *)ldns_buffer_begin(buffer), ldns_buffer_position(buffer) },
+        .type = (uint32_t)ldns_rr_get_type(rr),
+        .ttl_s = ldns_rr_ttl(rr) };
+    /* ldns makes type 0 of a word it does not know where nothing follows */
+    return record.type != 0 ? add_record(zone, &record) : E_SYNTAX;
 }
 
 /* Reads the next record, if the next entry is one; the status says what it was. */
@@ -115,23 +179,49 @@ static ldns_status parse_entry(FILE *file, struct zone_cursor *cursor, ldns_rr *
             ret_rr, file, &cursor->ttl_s, &cursor->origin, &cursor->previous, &cursor->line);
 }
 
+/* RFC 1035 5.1: an origin without final dot is relative to the one before, which ldns forgets. */
+static enum err join_origin(struct zone_cursor *cursor, struct str entry)
+{
+    entry = str_trim(str_sub(entry, 0, str_index(entry, ';')));
+    if (entry.len > 0 && entry.ptr[entry.len - 1] == '.') {
+        return OK;
+    }
+    return cursor->before != NULL &&
+                           ldns_dname_cat(cursor->origin, cursor->before) == LDNS_STATUS_OK
+                   ? OK
+                   : E_SYNTAX;
+}
+
+/* The entry that ldns has just read, whatever it was. */
+static enum err take_entry(struct zone *zone, struct zone_cursor *cursor, ldns_buffer *buffer,
+        const ldns_rr *rr, ldns_status status, struct str entry)
+{
+    if (status == LDNS_STATUS_OK) {
+        return add_rr(zone, rr, buffer);
+    }
+    if (status == LDNS_STATUS_SYNTAX_ORIGIN) {
+        return join_origin(cursor, entry);
+    }
+    bool is_nothing = status == LDNS_STATUS_SYNTAX_EMPTY || status == LDNS_STATUS_SYNTAX_TTL;
+    return is_nothing ? OK : E_SYNTAX; /* blank lines, $TTL */
+}
+
 static enum err read_entries(struct zone *zone, FILE *file, struct zone_cursor *cursor,
         ldns_buffer *buffer, const char *path, struct why *why)
 {
     while (feof(file) == 0) {
         ldns_rr *rr;
+        long begin = ftell(file);
+        cursor->before = ldns_rdf_clone(cursor->origin);
         ldns_status status = parse_entry(file, cursor, &rr);
-        enum err err = OK;
-        if (status == LDNS_STATUS_OK) {
-            err = add_rr(zone, rr, buffer);
-            ldns_rr_free(rr);
-        } else if (status != LDNS_STATUS_SYNTAX_EMPTY && status != LDNS_STATUS_SYNTAX_TTL &&
-                   status != LDNS_STATUS_SYNTAX_ORIGIN) { /* blank lines, $TTL, $ORIGIN */
-            why_set(why, "%s:%d: %s", path, cursor->line, ldns_get_errorstr_by_id(status));
-            return E_SYNTAX;
-        }
+        struct str entry = str_sub(cursor->text, (size_t)begin, (size_t)(ftell(file) - begin));
+        enum err err = take_entry(zone, cursor, buffer, rr, status, entry);
+        ldns_rr_free(rr);
+        ldns_rdf_deep_free(cursor->before);
         if (err != OK) {
-            why_set(why, "%s:%d: %s", path, cursor->line, err_name(err));
+            bool is_theirs = status != LDNS_STATUS_OK && status != LDNS_STATUS_SYNTAX_ORIGIN;
+            why_set(why, "%s:%d: %s", path, cursor->line,
+                    is_theirs ? ldns_get_errorstr_by_id(status) : err_name(err));
             return err;
         }
     }
@@ -139,9 +229,12 @@ static enum err read_entries(struct zone *zone, FILE *file, struct zone_cursor *
 }
 
 /* Entry by entry: ldns' reader of whole zones loses memory at the first bad line. */
-static enum err read_records(struct zone *zone, FILE *file, const char *path, struct why *why)
+static enum err read_records(
+        struct zone *zone, FILE *file, struct str text, const char *path, struct why *why)
 {
-    struct zone_cursor cursor = { .ttl_s = ZONE_TTL_S, .origin = ldns_dname_new_frm_str(".") };
+    struct zone_cursor cursor = {
+        .text = text, .ttl_s = ZONE_TTL_S, .origin = ldns_dname_new_frm_str(".")
+    };
     ldns_buffer *buffer = ldns_buffer_new(RDATA_BYTES_MAX);
     enum err err = E_NOMEM;
     if (cursor.origin != NULL && buffer != NULL) {
@@ -153,17 +246,49 @@ static enum err read_records(struct zone *zone, FILE *file, const char *path, st
     return err;
 }
 
-/* "; @timeout NAME" and "; @servfail NAME"; every other line is none of them. */
+/* Cuts word and what is blank around it off *line. */
+static bool cut_word(struct str *line, struct str word)
+{
+    *line = str_trim(*line);
+    if (!str_starts_nocase(*line, word)) {
+        return false;
+    }
+    *line = str_from(*line, word.len);
+    return true;
+}
+
+/* A name as master files write it, escapes and all; it is absolute, with or without final dot. */
+static bool read_fault_name(struct str text, char dst[DNS_NAME_CAP], struct str *ret_name)
+{
+    char c_text[4 * DNS_NAME_CAP];
+    ldns_rdf *name = str_to_c(text, c_text, sizeof c_text) ? ldns_dname_new_frm_str(c_text) : NULL;
+    bool is_good = name != NULL && name_of(name, dst, ret_name) && ret_name->len > 0;
+    ldns_rdf_deep_free(name);
+    return is_good;
+}
+
+/* "; @timeout NAME" and "; @servfail NAME", words behind are remarks; every other line is none of
+ * them. */
 static enum err read_fault(struct zone *zone, struct str line)
 {
-    struct str timeout = STR("; @timeout "), servfail = STR("; @servfail ");
-    bool is_timeout = str_starts(line, timeout);
-    if (!is_timeout && !str_starts(line, servfail)) {
+    if (!cut_word(&line, STR(";"))) {
         return OK;
     }
-    char name[DNS_NAME_CAP];
-    struct str text = str_trim(str_from(line, is_timeout ? timeout.len : servfail.len));
-    if (!dns_question_name(text, name)) {
+    while (cut_word(&line, STR(";"))) {
+    }
+    bool is_timeout = cut_word(&line, STR("@timeout"));
+    if ((!is_timeout && !cut_word(&line, STR("@servfail"))) || line.len == 0 ||
+            !ascii_is_blank(line.ptr[0])) {
+        return OK;
+    }
+    char room[DNS_NAME_CAP];
+    struct str name;
+    line = str_trim(line);
+    size_t end = 0;
+    while (end < line.len && !ascii_is_blank(line.ptr[end]) && line.ptr[end] != ';') {
+        end++;
+    }
+    if (!read_fault_name(str_sub(line, 0, end), room, &name)) {
         return E_SYNTAX;
     }
     struct zone_fault *fault = arena_new(&zone->arena, sizeof *fault);
@@ -173,15 +298,15 @@ static enum err read_fault(struct zone *zone, struct str line)
     fault->status = is_timeout ? DNS_TIMEOUT : DNS_SERVFAIL;
     fault->next = zone->faults;
     zone->faults = fault;
-    return keep(zone, str_from_c(name), &fault->name);
+    return keep(zone, name, &fault->name);
 }
 
-static enum err read_faults(struct zone *zone, FILE *file, const char *path, struct why *why)
+static enum err read_faults(struct zone *zone, struct str text, const char *path, struct why *why)
 {
-    char line[ZONE_LINE_CAP];
+    struct str line;
     enum err err = OK;
-    for (int number = 1; err == OK && fgets(line, sizeof line, file) != NULL; number++) {
-        err = read_fault(zone, str_from_c(line));
+    for (int number = 1; err == OK && str_cut(&text, '\n', &line); number++) {
+        err = read_fault(zone, line);
         if (err != OK) {
             why_set(why, "%s:%d: %s", path, number, err == E_SYNTAX ? "bad name" : err_name(err));
         }
@@ -189,21 +314,52 @@ static enum err read_faults(struct zone *zone, FILE *file, const char *path, str
     return err;
 }
 
-/* ---- answering ---- */
-
-static bool name_exists(const struct zone *zone, struct str name)
+/* The whole file; E_TOO_BIG. */
+static enum err read_text(const char *path, struct buf *ret_text, struct why *why)
 {
-    uint64_t hash, value;
-    for (uint32_t at = 0; map_walk(&zone->by_name, &at, &hash, &value);) {
-        struct str own = ((const struct zone_record *)(uintptr_t)value)->name;
-        bool is_below = own.len > name.len && own.ptr[own.len - name.len - 1] == '.' &&
-                        str_eq(str_from(own, own.len - name.len), name);
-        if (is_below || str_eq(own, name)) {
-            return true; /* also the empty names above a record (RFC 8020) */
-        }
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        int number = errno;
+        why_set(why, "%s: %s", path, errno_words(number));
+        return err_from_errno(number);
     }
-    return false;
+    char *space;
+    while (feof(file) == 0 && ferror(file) == 0 &&
+            (space = buf_space(ret_text, ZONE_READ_BYTES)) != NULL) {
+        buf_grew(ret_text, fread(space, 1, ZONE_READ_BYTES, file));
+    }
+    enum err err = ferror(file) != 0 ? E_IO : buf_err(ret_text);
+    (void)fclose(file);
+    if (err != OK) {
+        why_set(why, "%s cannot be read whole: %s", path, err_name(err));
+    }
+    return err;
 }
+
+static enum err read_zone(
+        struct zone *zone, char *bytes, size_t len, const char *path, struct why *why)
+{
+    struct str text = { bytes, len };
+    enum err err = read_faults(zone, text, path, why);
+    if (err != OK || len == 0) {
+        return err;
+    }
+    struct why what = { "" };
+    int line = dns_master_prepare(bytes, len, &what);
+    if (line > 0) {
+        why_set(why, "%s:%d: %s", path, line, what.text);
+        return E_SYNTAX;
+    }
+    FILE *file = fmemopen(bytes, len, "r");
+    if (file == NULL) {
+        return E_NOMEM;
+    }
+    err = read_records(zone, file, text, path, why);
+    (void)fclose(file);
+    return err;
+}
+
+/* ---- answering ---- */
 
 /* Walks the records of one name and type; NULL at the end. */
 static const struct zone_record *next_record(
@@ -243,18 +399,32 @@ static bool collect(
     return true;
 }
 
+/* The name whose records answer for `name`: itself, or the wildcard below its closest encloser
+ * (RFC 4592 3.3.1), in dst. False: neither exists. */
+static bool source_of(const struct zone *zone, struct str name, char dst[DNS_NAME_CAP])
+{
+    if (name_exists(zone, name)) {
+        return str_to_c(name, dst, DNS_NAME_CAP);
+    }
+    for (struct str rest = name; rest.len > 0;) {
+        rest = str_from(rest, str_index(rest, '.') + 1);
+        if (rest.len > 0 && name_exists(zone, rest)) {
+            fmt(dst, DNS_NAME_CAP, "*.%.*s", STR_ARG(rest));
+            return name_exists(zone, str_from_c(dst));
+        }
+    }
+    return false;
+}
+
 /* The name that an alias stands for, in dst; false: no alias. */
 static bool follow(const struct zone *zone, struct str name, char dst[DNS_NAME_CAP])
 {
     uint32_t at = 0;
     const struct zone_record *alias = next_record(zone, name, DNS_CNAME, &at);
     char room[DNS_NAME_CAP];
-    struct dns_record record;
-    if (alias == NULL || alias->rdata.len > sizeof room ||
-            !dns_record_from_wire(DNS_CNAME, alias->rdata, room, &record)) {
-        return false;
-    }
-    return str_to_c(record.data, dst, DNS_NAME_CAP);
+    struct str target;
+    return alias != NULL && dns_owner_from_wire(alias->rdata, room, &target) &&
+           str_to_c(target, dst, DNS_NAME_CAP);
 }
 
 static void absent(struct dns_room *ret_room, enum dns_status status, const char *why)
@@ -266,7 +436,7 @@ static void absent(struct dns_room *ret_room, enum dns_status status, const char
 static void find(
         const struct zone *zone, const struct zone_question *question, struct dns_room *ret_room)
 {
-    char name[DNS_NAME_CAP];
+    char name[DNS_NAME_CAP], source[DNS_NAME_CAP];
     memcpy(name, question->name, sizeof name);
     for (uint32_t hop = 0; hop <= DNS_CNAME_COUNT_MAX; hop++) {
         struct str here = str_from_c(name);
@@ -276,11 +446,15 @@ static void find(
                 return;
             }
         }
-        if (collect(zone, here, question->type, ret_room)) {
+        if (!source_of(zone, here, source)) {
+            absent(ret_room, DNS_NXDOMAIN, "");
             return;
         }
-        if (!follow(zone, here, name)) {
-            absent(ret_room, name_exists(zone, here) ? DNS_NODATA : DNS_NXDOMAIN, "");
+        if (collect(zone, str_from_c(source), question->type, ret_room)) {
+            return;
+        }
+        if (!follow(zone, str_from_c(source), name)) {
+            absent(ret_room, DNS_NODATA, "");
             return;
         }
     }
@@ -320,6 +494,8 @@ static void zone_free(struct zone *zone)
         mem_free(CONTAINER_OF(link, struct zone_question, link));
     }
     map_done(&zone->by_name);
+    map_done(&zone->by_all);
+    map_done(&zone->places);
     arena_done(&zone->arena);
     mem_free(zone);
 }
@@ -362,29 +538,25 @@ static const struct dns_ops zone_ops = { .ask = zone_ask, .close = zone_close };
 
 enum err dns_open_zone(const char *path, struct dns **ret_dns, struct why *why)
 {
-    FILE *file = fopen(path, "re");
-    if (file == NULL) {
-        int number = errno;
-        why_set(why, "%s: %s", path, errno_words(number));
-        return err_from_errno(number);
-    }
+    struct buf text;
     struct zone *zone = mem_new(sizeof *zone);
-    enum err err = zone == NULL ? E_NOMEM : OK;
-    if (err == OK) {
-        zone->base.ops = &zone_ops;
-        arena_init(&zone->arena, ZONE_BYTES_MAX);
-        list_init(&zone->questions);
-        err = read_faults(zone, file, path, why);
-        rewind(file);
+    if (zone == NULL) {
+        return E_NOMEM;
     }
+    zone->base.ops = &zone_ops;
+    arena_init(&zone->arena, ZONE_BYTES_MAX);
+    list_init(&zone->questions);
+    buf_init(&text, ZONE_BYTES_MAX);
+    enum err err = read_text(path, &text, why);
+    size_t mark = str_starts(buf_str(&text), STR("\xEF\xBB\xBF")) ? 3 : 0; /* of UTF-8 */
     if (err == OK) {
-        err = read_records(zone, file, path, why);
+        err = read_zone(zone, text.ptr + mark, text.len - mark, path, why);
     }
-    (void)fclose(file);
-    if (err == OK) {
-        *ret_dns = &zone->base;
-    } else if (zone != NULL) {
+    buf_done(&text);
+    if (err != OK) {
         zone_free(zone);
+        return err;
     }
-    return err;
+    *ret_dns = &zone->base;
+    return OK;
 }

@@ -550,6 +550,12 @@ static enum err real_start_tls(
     return OK;
 }
 
+bool net_peer_sha256_real(struct net_conn *base, uint8_t ret_sha256[32])
+{
+    const struct real_conn *conn = conn_of(base);
+    return conn->tls != NULL && tls_conn_peer_sha256(conn->tls, ret_sha256);
+}
+
 static void real_info(struct net_conn *base, struct net_info *ret_info)
 {
     struct real_conn *conn = conn_of(base);
@@ -881,6 +887,23 @@ void net_wake_real(struct net *base)
 void net_stop_real(struct net *base)
 {
     uv_stop(&net_of(base)->loop);
+}
+
+int net_fd_real(struct net *base)
+{
+    return uv_backend_fd(&net_of(base)->loop);
+}
+
+int net_wait_ms_real(struct net *base)
+{
+    struct real_net *net = net_of(base);
+    uv_update_time(&net->loop); /* it counts from there, and nobody knows when that was */
+    return uv_backend_timeout(&net->loop);
+}
+
+void net_step_real(struct net *base)
+{
+    uv_run(&net_of(base)->loop, UV_RUN_NOWAIT);
 }
 
 static void on_watched(uv_poll_t *poll, int status, int events)

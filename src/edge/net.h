@@ -95,6 +95,11 @@ MUST_USE enum err net_open_real(struct clock *clock, struct net **ret_net, struc
 void net_run_real(struct net *net, void (*on_wake)(void *ctx), void *ctx);
 void net_wake_real(struct net *net);
 void net_stop_real(struct net *net); /* from the loop's own thread */
+/* For a loop within somebody else's: wait until this descriptor is readable, at most so long (0:
+ * not at all; -1: for ever), then let net_step_real do what is due, without blocking. */
+int net_fd_real(struct net *net);
+int net_wait_ms_real(struct net *net);
+void net_step_real(struct net *net);
 /* Watches a foreign descriptor for reading on this loop (the resolver's). */
 MUST_USE enum err net_watch_fd_real(
         struct net *net, int fd, void (*readable)(void *ctx), void *ctx);
@@ -106,6 +111,8 @@ MUST_USE enum err net_adopt_listener_real(struct net *net, int fd, net_accepted 
 /* Where a listener listens: the port that the system chose, where 0 was asked for. */
 void net_listener_at_real(struct net_listener *listener, struct ip_port *ret_at);
 void net_free_real(struct net *net); /* closes what is left; not from within a handler */
+/* SHA-256 of the certificate that the other side of a TLS connection has shown; false: none. */
+bool net_peer_sha256_real(struct net_conn *conn, uint8_t ret_sha256[32]);
 /* Is this an address of this host, so that a source may bind to it? */
 bool net_is_local_address(struct ip ip);
 

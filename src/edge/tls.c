@@ -731,6 +731,12 @@ enum err tls_conn_write(
     return OK;
 }
 
+bool tls_conn_peer_sha256(const struct tls_conn *conn, uint8_t ret_sha256[32])
+{
+    X509 *cert = SSL_get0_peer_certificate(conn->ssl);
+    return cert != NULL && X509_digest(cert, EVP_sha256(), ret_sha256, NULL) == 1;
+}
+
 void tls_conn_describe(const struct tls_conn *conn, struct net_info *ret_info)
 {
     ret_info->is_tls = true;

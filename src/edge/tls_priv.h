@@ -43,6 +43,7 @@ MUST_USE enum err tls_conn_write(
 /* Bytes lie in the TLS state that readiness of the descriptor will not tell of. */
 bool tls_conn_has_pending(const struct tls_conn *conn);
 void tls_conn_describe(const struct tls_conn *conn, struct net_info *ret_info);
+bool tls_conn_peer_sha256(const struct tls_conn *conn, uint8_t ret_sha256[32]);
 /* Sends close_notify where the state allows; does not wait. */
 void tls_conn_shutdown(struct tls_conn *conn);
 

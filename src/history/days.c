@@ -509,6 +509,14 @@ struct wall days_last_made(const struct days *days)
     return last;
 }
 
+void days_made_now(struct days *days)
+{
+    for (uint32_t i = 0; i < days->count; i++) {
+        struct wall *made_at = &days->day[i]->meta.made_at;
+        *made_at = made_at->ms != 0 ? *made_at : days->age_now;
+    }
+}
+
 static uint32_t first_made(const struct days *days)
 {
     uint32_t first = 0;

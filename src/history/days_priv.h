@@ -30,7 +30,7 @@ int32_t day_of(struct wall at); /* since 1970, within what a name can say */
 
 /* Row 0 of a file's meta table. */
 struct day_meta {
-    struct wall made_at;          /* in the time by which files are old */
+    struct wall made_at;          /* in the time by which files are old; 0: when first loaded */
     uint64_t epoch;               /* of positions and message numbers: see struct days */
     struct spool_position upto;   /* complete for all records before this */
     uint64_t msg_first, msg_last; /* least and greatest message number */
@@ -71,7 +71,7 @@ struct days {
     uint32_t count, cap;
     uint64_t use_counter;
     uint64_t epoch;      /* 0: not known yet */
-    struct wall age_now; /* the time by which files are old, see scribe.c */
+    struct wall age_now; /* the time by which files are old, see scribe.c; 0: not known yet */
     struct day_name *broken;
     uint32_t broken_count;
     struct day_name unreadable; /* that failed last, so often in a row */
@@ -106,6 +106,7 @@ uint64_t days_wal_bytes(const struct days *days);
  * are larger than bytes_max; never the one made last. Nothing is uncommitted. Was one removed? */
 bool days_retire(struct days *days, uint32_t days_max, uint64_t bytes_max);
 struct wall days_last_made(const struct days *days); /* when, in the time of age_now; 0: no file */
+void days_made_now(struct days *days); /* files that were loaded while age_now was not known */
 
 /* ---- the durable position ------------------------------------------------------------------- */
 

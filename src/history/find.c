@@ -11,6 +11,7 @@
 #include "core/ulid.h"
 #include "history/days_priv.h"
 #include "history/tale_priv.h"
+#include "history/word_priv.h"
 
 #include <stdlib.h>
 
@@ -120,7 +121,8 @@ struct search {
     struct ulid ulid;
     uint32_t hash;
     uint32_t count, count_max;
-    struct buf *json;
+    struct buf *json; /* NULL: only the number is wanted */
+    uint64_t msg_id;  /* of the last one found */
     struct store *store;
     struct why *why;
     enum err err;
@@ -154,6 +156,20 @@ static bool is_wanted(const struct search *search, const struct row_head *head)
     return str_eq(keys_value(HISTORY_BY_MESSAGE_ID, head->message_id), search->value);
 }
 
+static enum err tell_found(struct search *search, uint64_t msg_id, struct str row)
+{
+    struct str only = search->by == HISTORY_BY_RECIPIENT ? search->value : STR("");
+    if (search->json == NULL) {
+        return OK;
+    }
+    size_t was = search->json->len;
+    enum err err = tale_json(msg_id, row, only, search->json);
+    if (err == E_CORRUPT) {
+        buf_cut(search->json, was);
+    }
+    return err;
+}
+
 static bool found_candidate(void *ctx, uint64_t msg_id)
 {
     struct search *search = ctx;
@@ -165,13 +181,9 @@ static bool found_candidate(void *ctx, uint64_t msg_id)
         err = row_read_head(&reader, row, NULL, &head);
     }
     if (err == OK && is_wanted(search, &head)) {
-        struct str only = search->by == HISTORY_BY_RECIPIENT ? search->value : STR("");
-        size_t was = search->json->len;
-        err = tale_json(msg_id, row, only, search->json);
-        if (err == E_CORRUPT) {
-            buf_cut(search->json, was);
-        }
+        err = tell_found(search, msg_id, row);
         search->count += err == OK;
+        search->msg_id = msg_id;
     }
     if (err == E_NOT_FOUND) {
         err = OK;
@@ -235,6 +247,83 @@ enum err history_find_json(struct history *history, const struct history_query *
         buf_cut(ret_json, was);
     }
     return err;
+}
+
+enum err history_find_msg_id(
+        struct history *history, const struct ulid *ulid, uint64_t *ret_msg_id, struct why *why)
+{
+    struct search search = { .by = HISTORY_BY_ID,
+        .value = str_of((const char *)ulid->byte, sizeof ulid->byte),
+        .ulid = *ulid,
+        .count_max = 1 };
+    bool is_damaged = false;
+    search.hash = keys_hash(search.by, search.value);
+    enum err err = each_file(history, search_file, &search, &is_damaged, why);
+    if (err == OK && search.count == 0) {
+        err = is_damaged ? E_CORRUPT : E_NOT_FOUND;
+    }
+    if (err == OK) {
+        *ret_msg_id = search.msg_id;
+    }
+    return err;
+}
+
+enum err history_position(
+        struct history *history, struct spool_position *ret_position, struct why *why)
+{
+    struct start start;
+    enum err err = start_load(history->disk, &start, why);
+    if (err == OK) {
+        *ret_position = start.at;
+    }
+    return err;
+}
+
+/* ---- last words ----------------------------------------------------------------------------- */
+
+struct word_search {
+    uint64_t epoch; /* of message numbers; 0: not known */
+    const uint64_t *msg_id;
+    uint32_t count;
+    void (*each)(void *ctx, const struct history_word *word);
+    void *ctx;
+};
+
+static enum err words_of_file(void *ctx, struct store *store, struct why *why)
+{
+    const struct word_search *search = ctx;
+    struct day_meta meta;
+    struct str bytes;
+    enum err err = store_get(store, STORE_META, 0, &bytes, why);
+    err = err == OK ? day_meta_decode(bytes, &meta) : err;
+    if (err == OK && search->epoch && meta.epoch != search->epoch) {
+        return OK; /* another spool's */
+    }
+    for (uint32_t i = 0; i < search->count && err == OK; i++) {
+        uint64_t msg_id = search->msg_id[i];
+        if (msg_id < meta.msg_first || msg_id > meta.msg_last) {
+            continue;
+        }
+        err = store_get(store, STORE_MSG, (int64_t)msg_id, &bytes, why);
+        if (err == OK) {
+            err = word_each(msg_id, bytes, search->each, search->ctx);
+        }
+        err = err == E_NOT_FOUND || err == E_CORRUPT ? OK : err;
+    }
+    return err;
+}
+
+enum err history_words(struct history *history, const uint64_t *msg_id, uint32_t count,
+        void (*each)(void *ctx, const struct history_word *word), void *ctx, struct why *why)
+{
+    struct start start;
+    bool is_damaged;
+    enum err err = start_load(history->disk, &start, why);
+    if (err != OK) {
+        return err;
+    }
+    struct word_search search = { start.epoch, msg_id, count, each, ctx };
+    return each_file(history, words_of_file, &search, &is_damaged, why);
 }
 
 /* ---- refusals ------------------------------------------------------------------------------- */

@@ -73,6 +73,26 @@ struct history_query {
  * may have it. E_TOO_BIG: ret_json's maximum. After an error ret_json is as before. */
 MUST_USE enum err history_find_json(struct history *history, const struct history_query *query,
         struct buf *ret_json, struct why *why);
+/* The number of the message with this ULID. E_NOT_FOUND, E_CORRUPT as above. */
+MUST_USE enum err history_find_msg_id(
+        struct history *history, const struct ulid *ulid, uint64_t *ret_msg_id, struct why *why);
+/* The last word on a recipient that is open: why it waits, is held or failed. */
+struct history_word {
+    uint64_t msg_id;
+    uint16_t rcpt;
+    enum spool_ctl_action
+            action; /* an operator's, with author and reason (text); 0: an attempt's */
+    uint16_t code;
+    struct str enhanced, text, remote_host, author;
+};
+/* Calls each, for this call only, with what is known of these messages; in no order. Files and rows
+ * that are damaged are passed over. E_IO, E_NOMEM: some were told, perhaps. */
+MUST_USE enum err history_words(struct history *history, const uint64_t *msg_id, uint32_t count,
+        void (*each)(void *ctx, const struct history_word *word), void *ctx, struct why *why);
+/* Where a look for what the files do not have yet begins: they have every record of the journal
+ * before. All-zero: not known, begin with the oldest. */
+MUST_USE enum err history_position(
+        struct history *history, struct spool_position *ret_position, struct why *why);
 /* Refusals at the door, newest first, as a JSON array. */
 MUST_USE enum err history_refusals_json(
         struct history *history, uint32_t count_max, struct buf *ret_json, struct why *why);

@@ -8,6 +8,7 @@
  */
 #include "history/scribe_priv.h"
 
+#include "core/crash.h"
 #include "core/time.h"
 
 enum {
@@ -17,7 +18,9 @@ enum {
     CHECKPOINT_WAL_BYTES = 4 << 20,
     CHECKPOINT_DELAY_MS = 5000,
     RETRY_DELAY_MS = 1000,
-    RETIRE_PERIOD_MS = 3600000,    /* one file at most each time */
+    RETIRE_PERIOD_MS = 3600000, /* one file at most each time */
+    AGE_TICK_MS = 1000,
+    AGE_EXTRA_SHARE = 10,          /* files age faster by one part in ten, see age_tick */
     OFF_TRUSTED_MS = 2 * 86400000, /* while the node was off */
     MAILBOX_COUNT_MAX = 64
 };
@@ -45,33 +48,42 @@ static void note_logged(struct scribe *scribe)
     }
 }
 
-/* Clocks jump by years and back, and must not take the history along. So files age by a time of
- * their own: it runs as fast as time truly passes, and twice as fast while the wall clock is ahead.
+/* Clocks jump by years, and some jumps stay: neither may take the history along. So files age by a
+ * time of their own. It runs as fast as time truly passes, and a tenth faster while the wall clock
+ * is ahead of it (a node that was off for long makes that up): nine tenths of what history-days
+ * says are kept whatever the clock does.
  */
 static void age_tick(struct scribe *scribe, struct mono now)
 {
     struct wall *age_now = &scribe->days.age_now;
     int64_t passed_ms = now.ms - scribe->age_at.ms;
-    int64_t wall_ms = clock_wall(scribe->clock).ms;
-    int64_t behind_ms = wall_ms > age_now->ms ? wall_ms - age_now->ms : 0;
-    int64_t twice_ms = behind_ms < 2 * passed_ms ? behind_ms : 2 * passed_ms;
-    age_now->ms += twice_ms > passed_ms ? twice_ms : passed_ms;
+    if (passed_ms < AGE_TICK_MS) {
+        return;
+    }
+    age_now->ms += passed_ms;
+    int64_t ahead_ms = clock_wall(scribe->clock).ms - age_now->ms;
+    int64_t extra_ms = passed_ms / AGE_EXTRA_SHARE;
+    if (ahead_ms > 0) {
+        age_now->ms += ahead_ms < extra_ms ? ahead_ms : extra_ms;
+    }
     scribe->age_at = now;
 }
 
 /* Where the last run left it, and the time off where that is credible. Not known: no file is older
- * than the age it was made at. */
+ * than the age it was made at. A file without a commit counts as made now. */
 static void age_begin(struct scribe *scribe, const struct start *start)
 {
     struct wall wall = clock_wall(scribe->clock);
     struct wall *age_now = &scribe->days.age_now;
     int64_t off_ms = wall.ms - start->wall.ms;
     scribe->age_at = clock_mono(scribe->clock);
-    *age_now = scribe->days.count > 0 ? days_last_made(&scribe->days) : wall;
+    *age_now = days_last_made(&scribe->days);
     if (start->wall.ms != 0) {
         bool is_trusted = off_ms >= 0 && off_ms <= OFF_TRUSTED_MS;
         age_now->ms = start->age_now.ms + (is_trusted ? off_ms : 0);
     }
+    *age_now = age_now->ms != 0 ? *age_now : wall;
+    days_made_now(&scribe->days);
 }
 
 /* The day files as they are on the disk, and from where the journal is to be read. */
@@ -250,6 +262,7 @@ static enum err commit(struct scribe *scribe, struct mono now)
     if (err != OK) {
         return err;
     }
+    CRASH_POINT("consumer.output");
     map_done(&scribe->open);
     scribe->has_work = false;
     scribe->committed = (struct start){
@@ -298,6 +311,7 @@ static enum err checkpoint(struct scribe *scribe, struct mono now)
     if (err == OK) {
         err = store_start(scribe, &scribe->committed);
     }
+    CRASH_POINT("consumer.position");
     if (err != OK) {
         return err;
     }

@@ -61,7 +61,8 @@ static enum err failed(struct store *store, const char *what, int rc, struct why
 {
     why_set(why, "history file: %s: %s (%d)", what,
             store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(rc), rc);
-    return rc == SQLITE_IOERR_NOMEM ? E_NOMEM : err_of(rc);
+    enum err err = rc == SQLITE_IOERR_NOMEM ? E_NOMEM : err_of(rc);
+    return err == OK ? E_CORRUPT : err; /* a row where there can be none: not the file we made */
 }
 
 static enum err exec(struct store *store, const char *sql, struct why *why)

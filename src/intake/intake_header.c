@@ -289,7 +289,7 @@ static bool choose_key(struct rules *rules, const struct config_stream *stream)
     struct str from_domain = intake->envelope.from_domain;
     const struct config_domain *domain =
             from_domain.len > 0 ? config_domain_for(intake->client.config, from_domain) : NULL;
-    if (domain && domain->key_count > 0) {
+    if (domain && config_domain_active_key_count(domain) > 0) {
         if (dkim_body_begin(&intake->hash, NULL) != OK) {
             rules_refuse_nomem(rules);
             return false;

@@ -42,10 +42,10 @@ static size_t quoted_string_len(struct str s)
         if (c == '"') {
             return at + 1;
         }
-        if (c == '\\' && ++at < s.len) {
-            c = (uint8_t)s.ptr[at];
-        }
-        if (c < 0x20 || c == 0x7f) { /* qtextSMTP and quoted-pairSMTP have no controls */
+        bool is_pair = c == '\\' && ++at < s.len;
+        c = is_pair ? (uint8_t)s.ptr[at] : c;
+        /* qtextSMTP and quoted-pairSMTP have no controls; RFC 6531 3.3 widens the first only */
+        if (c < 0x20 || c == 0x7f || (is_pair && c >= 0x80)) {
             return 0;
         }
     }
@@ -118,7 +118,7 @@ static bool is_ipv6(struct str s)
 }
 
 /* [192.0.2.1] or [IPv6:2001:db8::1]; no other tag was ever registered (RFC 5321 4.1.3). */
-static bool is_address_literal(struct str s)
+bool address_is_literal(struct str s)
 {
     if (s.len < 3 || s.ptr[0] != '[' || s.ptr[s.len - 1] != ']') {
         return false;
@@ -151,7 +151,7 @@ bool address_is_smtp_domain(struct str domain)
         return false;
     }
     if (domain.ptr[0] == '[') {
-        return is_address_literal(domain);
+        return address_is_literal(domain);
     }
     struct str label, rest = domain;
     while (str_cut(&rest, '.', &label)) {
@@ -162,8 +162,7 @@ bool address_is_smtp_domain(struct str domain)
     return domain.ptr[domain.len - 1] != '.';
 }
 
-/* Length of the local part that s begins with; 0: none. */
-static size_t local_len(struct str s)
+size_t address_local_len(struct str s)
 {
     return s.len > 0 && s.ptr[0] == '"' ? quoted_string_len(s) : dot_string_len(s);
 }
@@ -172,7 +171,7 @@ bool address_is_smtp_local(struct str local)
 {
     /* '-' first: an option to whoever puts the address into an argv (hostile-input A26). */
     return local.len > 0 && local.len <= ADDRESS_LOCAL_BYTES_MAX && local.ptr[0] != '-' &&
-           local_len(local) == local.len;
+           address_local_len(local) == local.len;
 }
 
 bool address_fits_smtp(const struct address *address)
@@ -236,7 +235,7 @@ enum err address_parse(struct str text, struct address *ret_address, struct why 
     if (text.len > 0 && text.ptr[0] == '@' && !drop_route(&text)) {
         return refuse(why, E_SYNTAX, "bad source route");
     }
-    size_t at = local_len(text);
+    size_t at = address_local_len(text);
     struct address address = { .local = str_sub(text, 0, at), .domain = str_from(text, at + 1) };
     if (at == 0) {
         return refuse(why, E_SYNTAX, "no valid local part before '@'");

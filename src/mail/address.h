@@ -42,6 +42,42 @@ struct str address_normal(const struct address *address, char dst[ADDRESS_TEXT_C
 /* Just the domain in lower case, into dst (it fits: is_smtp). */
 struct str address_domain_lower(const struct address *address, char dst[ADDRESS_TEXT_CAP]);
 
+/* ---- what a text is worth as an address, for checks before anything is sent ---- */
+
+enum address_fault {
+    ADDRESS_FAULT_NONE,
+    ADDRESS_FAULT_EMPTY,
+    ADDRESS_FAULT_NO_AT,
+    ADDRESS_FAULT_NO_LOCAL,
+    ADDRESS_FAULT_NO_DOMAIN,
+    ADDRESS_FAULT_NOT_UTF8,
+    ADDRESS_FAULT_CONTROL,
+    ADDRESS_FAULT_DOT,
+    ADDRESS_FAULT_LOCAL,
+    ADDRESS_FAULT_LOCAL_TOO_LONG,
+    ADDRESS_FAULT_DOMAIN,
+    ADDRESS_FAULT_HYPHEN,
+    ADDRESS_FAULT_TOO_LONG,
+    ADDRESS_FAULT_LITERAL,
+    ADDRESS_FAULT_HEADER_ONLY,
+    ADDRESS_FAULT_COUNT
+};
+struct address_forms {
+    bool is_smtp;        /* Mailbox of RFC 5321 4.1.2, with RFC 6531: may stand in MAIL and RCPT */
+    bool is_header;      /* addr-spec of RFC 5322 3.4.1, with comments, folds and obsolete forms */
+    bool is_signup;      /* is_smtp, no quotes, no literal, no top label that begins with a digit */
+    bool is_dotless;     /* one label: refuse it in a form, unless that TLD takes mail */
+    bool needs_smtputf8; /* local part above ASCII (RFC 6531) */
+    bool is_quoted, is_literal; /* where is_smtp */
+    enum address_fault fault;   /* why not is_smtp */
+    struct str local, domain;   /* where is_smtp: as written */
+};
+/* Never fails; any bytes. Unlike address_parse no brackets, no route, no '_' in the domain, and a
+ * '-' in front is fine: the words of the RFCs, not what we let in. */
+struct address_forms address_forms(struct str text);
+/* "has no @": to stand behind "the address". */
+const char *address_fault_words(enum address_fault fault);
+
 /* The mailboxes of a From, Sender, To ... field's value, folds included; display names, comments
  * and obsolete forms are understood, empty list elements skipped. Where comments or folds stand
  * inside an address, its parts are copied without them to the arena. E_SYNTAX: no such list, or a

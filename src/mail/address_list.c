@@ -12,8 +12,9 @@
 struct walk {
     struct str rest;
     size_t token_count;
-    enum err err;  /* the first one */
-    bool was_cfws; /* the last skip_cfws found something */
+    enum err err;        /* the first one */
+    bool was_cfws;       /* the last skip_cfws found something */
+    bool is_nul_pair_ok; /* obs-qp of RFC 5322 4.1, which no field of ours may hold */
 };
 
 static char peek(const struct walk *walk)
@@ -60,11 +61,14 @@ static bool is_text(char c)
     return c != '\0' && c != '\r' && c != '\n';
 }
 
-/* One unit inside a comment or quoted string: quoted-pair, fold or byte. 0: none may stand here. */
-static size_t unit_len(struct str s)
+/* One unit inside a comment or quoted string: quoted-pair, fold or byte. 0: none may stand here.
+ * What a pair makes literal is ASCII (RFC 5322 3.2.1, 4.1): above it nothing needs one. */
+static size_t unit_len(const struct walk *walk)
 {
+    struct str s = walk->rest;
     if (s.ptr[0] == '\\') {
-        return s.len >= 2 && s.ptr[1] != '\0' ? 2 : 0;
+        bool is_pair = s.len >= 2 && (uint8_t)s.ptr[1] < 0x80;
+        return is_pair && (s.ptr[1] != '\0' || walk->is_nul_pair_ok) ? 2 : 0;
     }
     size_t fold = fws_len(s);
     return fold ? fold : is_text(s.ptr[0]) ? 1 : 0;
@@ -79,7 +83,7 @@ static void skip_comment(struct walk *walk)
             return;
         }
         char c = walk->rest.ptr[0];
-        size_t len = unit_len(walk->rest);
+        size_t len = unit_len(walk);
         depth += c == '(';
         depth -= c == ')';
         if (len == 0 || depth > ADDRESS_COMMENT_DEPTH_MAX) {
@@ -111,7 +115,7 @@ static void take_quoted(struct walk *walk)
 {
     step(walk, 1);
     while (walk->rest.len > 0 && walk->rest.ptr[0] != '"') {
-        size_t len = unit_len(walk->rest);
+        size_t len = unit_len(walk);
         if (len == 0) {
             break;
         }
@@ -191,7 +195,7 @@ static struct str take_literal(struct walk *walk)
     const char *from = walk->rest.ptr;
     step(walk, 1);
     while (walk->rest.len > 0 && walk->rest.ptr[0] != ']') {
-        size_t len = walk->rest.ptr[0] == '[' ? 0 : unit_len(walk->rest);
+        size_t len = walk->rest.ptr[0] == '[' ? 0 : unit_len(walk);
         if (len == 0) {
             break;
         }
@@ -255,8 +259,8 @@ static bool take_addr_spec(struct walk *walk, struct arena *arena, struct addres
     *address = (struct address){
         .local = is_local_plain ? local : without_cfws(walk, arena, local),
         .domain = is_domain_plain ? domain : without_cfws(walk, arena, domain),
-        .is_literal = domain.ptr[0] == '[',
-        .is_quoted = local.ptr[0] == '"',
+        .is_literal = domain.len > 0 && domain.ptr[0] == '[',
+        .is_quoted = local.len > 0 && local.ptr[0] == '"',
     };
     address->is_utf8 = !str_is_ascii(address->local) || !str_is_ascii(address->domain);
     if (address->is_utf8 && !str_is_utf8(whole)) {
@@ -264,6 +268,25 @@ static bool take_addr_spec(struct walk *walk, struct arena *arena, struct addres
     }
     address->is_smtp = walk->err == OK && address_fits_smtp(address);
     return true;
+}
+
+bool address_is_addr_spec(struct str text)
+{
+    struct walk walk = { .rest = text, .is_nul_pair_ok = true };
+    bool is_plain = true;
+    skip_cfws(&walk);
+    take_dotted(&walk, take_word, &is_plain);
+    if (peek(&walk) != '@') {
+        return false;
+    }
+    step(&walk, 1);
+    skip_cfws(&walk);
+    if (peek(&walk) == '[') {
+        take_literal(&walk);
+    } else {
+        take_dotted(&walk, take_label, &is_plain);
+    }
+    return walk.err == OK && walk.rest.len == 0;
 }
 
 /* obs-route = "@" domain *("," "@" domain) ":", dropped as in SMTP. */

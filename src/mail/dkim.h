@@ -81,6 +81,14 @@ MUST_USE enum err dkim_record(const struct key *key, struct buf *ret_text);
 MUST_USE enum err dkim_record_line(
         struct str domain, struct str selector, const struct key *key, struct buf *ret_line);
 
+struct dkim_published {
+    struct key *key;   /* the caller's; NULL: none can be read */
+    bool is_testing;   /* t=y */
+    const char *fault; /* why no signature of today can be verified by it; NULL: it can; static */
+};
+/* Reads the TXT record of a key as a verifier would, without a signature. E_NOMEM. */
+MUST_USE enum err dkim_record_read(struct str txt, struct dkim_published *ret_published);
+
 /* --- verification ---------------------------------------------------------------------------- */
 
 enum dkim_result {

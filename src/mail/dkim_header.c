@@ -78,3 +78,49 @@ void dkim_canon_signature(
     }
     buf_done(&emptied);
 }
+
+/* The lowest field of that name that is not used yet, RFC 6376 5.4.2; NULL: none, which hashes as
+ * nothing. The signature itself is never its own content. */
+static const struct header_field *take_field(const struct header *header,
+        const struct header_field *signature, struct str name, uint8_t *used)
+{
+    for (size_t i = header->field_count; i-- > 0;) {
+        const struct header_field *field = &header->field[i];
+        if (!used[i] && field != signature && str_eq_nocase(field->name, name)) {
+            used[i] = 1;
+            return field;
+        }
+    }
+    return NULL;
+}
+
+void dkim_canon_names(enum dkim_canon canon, const struct header *header,
+        const struct header_field *signature, struct str names, struct buf *ret_text)
+{
+    uint8_t used[HEADER_FIELD_COUNT_MAX] = { 0 };
+    struct str name;
+    while (dkim_list_cut(&names, &name)) {
+        const struct header_field *field = take_field(header, signature, name, used);
+        if (field) {
+            dkim_canon_field(canon, field->raw, ret_text);
+        }
+    }
+}
+
+static bool canon_of(struct str word, enum dkim_canon *ret_canon)
+{
+    if (str_eq(word, STR("simple"))) {
+        *ret_canon = DKIM_SIMPLE;
+        return true;
+    }
+    *ret_canon = DKIM_RELAXED;
+    return str_eq(word, STR("relaxed"));
+}
+
+bool dkim_canon_parse(struct str text, enum dkim_canon *ret_header, enum dkim_canon *ret_body)
+{
+    size_t slash = str_index(text, '/');
+    struct str body = slash < text.len ? str_from(text, slash + 1) : STR("simple");
+    return canon_of(str_sub(text, 0, slash), ret_header) && canon_of(body, ret_body) &&
+           slash + 1 != text.len;
+}

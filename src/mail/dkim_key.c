@@ -95,6 +95,41 @@ enum err dkim_key_parse(struct str txt, enum key_kind kind, struct dkim_key_reco
     return OK;
 }
 
+/* False: a kind that nobody verifies with (RFC 8463 4). What is no tag list counts as RSA. */
+static bool published_kind(struct str txt, enum key_kind *ret_kind)
+{
+    struct dkim_tags tags;
+    *ret_kind = KEY_RSA;
+    if (txt.len > DKIM_TXT_BYTES_MAX || dkim_tags_parse(txt, &tags) != OK) {
+        return true;
+    }
+    struct str name = dkim_tags_get(&tags, "k", STR("rsa"));
+    *ret_kind = str_eq_nocase(name, STR("ed25519")) ? KEY_ED25519 : KEY_RSA;
+    return *ret_kind == KEY_ED25519 || str_eq_nocase(name, STR("rsa"));
+}
+
+enum err dkim_record_read(struct str txt, struct dkim_published *ret_published)
+{
+    enum key_kind kind;
+    const char *fault = NULL;
+    struct dkim_key_record record = { 0 };
+    if (!published_kind(txt, &kind)) {
+        *ret_published = (struct dkim_published){ .fault = "k= is neither rsa nor ed25519" };
+        return OK;
+    }
+    enum err err = dkim_key_parse(txt, kind, &record, &fault);
+    if (err == E_NOMEM) {
+        return err;
+    }
+    if (err == OK && record.hashes.ptr && !dkim_list_has(record.hashes, STR("sha256"))) {
+        fault = "h= forbids SHA-256, the only hash in use (RFC 8301 3.1)";
+    } else if (err == OK && kind == KEY_RSA && key_bits(record.key) < DKIM_RSA_BITS_MIN) {
+        fault = "RSA key under 1024 bits (RFC 8301 3.2)";
+    }
+    *ret_published = (struct dkim_published){ record.key, record.is_testing, fault };
+    return OK;
+}
+
 enum err dkim_record(const struct key *key, struct buf *ret_text)
 {
     struct buf der;

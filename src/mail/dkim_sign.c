@@ -63,13 +63,7 @@ bool dkim_is_name(struct str name)
     return domain_is_dns_name(name);
 }
 
-/* Writes tokens and breaks the line before one that would pass the last column. */
-struct folder {
-    struct buf *out;
-    size_t column;
-};
-
-static void fold_add(struct folder *folder, struct str token, bool is_blank_before)
+void dkim_fold(struct dkim_folder *folder, struct str token, bool is_blank_before)
 {
     if (folder->column + is_blank_before + token.len > LINE_COLUMNS_MAX) {
         buf_add(folder->out, STR("\r\n\t"));
@@ -83,15 +77,15 @@ static void fold_add(struct folder *folder, struct str token, bool is_blank_befo
 }
 
 /* One name of h= with its colon or prefix, as one token: a fold stands before it only. */
-static void fold_add_name(struct folder *folder, struct str name, bool is_first)
+static void fold_add_name(struct dkim_folder *folder, struct str name, bool is_first)
 {
     if (is_first) {
-        fold_add(folder, STR("h="), /*is_blank_before*/ true);
+        dkim_fold(folder, STR("h="), /*is_blank_before*/ true);
     } else {
         buf_add_char(folder->out, ':');
         folder->column++;
     }
-    fold_add(folder, name, /*is_blank_before*/ false);
+    dkim_fold(folder, name, /*is_blank_before*/ false);
 }
 
 static bool is_new_oversigned(const struct header *header, size_t index)
@@ -102,11 +96,12 @@ static bool is_new_oversigned(const struct header *header, size_t index)
            header_find(header, name, 0) == &header->field[index];
 }
 
-static void add_names(struct folder *folder, const struct header *header)
+void dkim_fold_names(struct dkim_folder *folder, const struct header *header, struct str also)
 {
     bool is_first = true;
     for (size_t i = header->field_count; i-- > 0;) {
-        if (dkim_is_signed(header->field[i].name)) {
+        struct str name = header->field[i].name;
+        if (dkim_is_signed(name) || (also.len > 0 && str_eq_nocase(name, also))) {
             fold_add_name(folder, header->field[i].name, is_first);
             is_first = false;
         }
@@ -125,11 +120,11 @@ static void add_names(struct folder *folder, const struct header *header)
 }
 
 /* "%s=%s;" as one token. */
-static void add_tag(struct folder *folder, const char *name, struct str value)
+void dkim_fold_tag(struct dkim_folder *folder, const char *name, struct str value)
 {
     char text[DKIM_NAME_CAP];
     size_t len = fmt(text, sizeof text, "%s=%.*s;", name, STR_ARG(value));
-    fold_add(folder, str_of(text, len), /*is_blank_before*/ true);
+    dkim_fold(folder, str_of(text, len), /*is_blank_before*/ true);
 }
 
 /* The field up to and with "b=". */
@@ -137,22 +132,22 @@ static void add_unsigned_field(
         const struct dkim_signing *how, const struct header *header, struct buf *field)
 {
     bool is_rsa = key_kind(how->key) == KEY_RSA;
-    struct folder folder = { .out = field };
+    struct dkim_folder folder = { .out = field };
     char number[24];
     struct buf hash;
     buf_init(&hash, 64);
     b64_encode(&hash, str_of((const char *)how->body_hash, SHA256_BYTES));
-    fold_add(&folder, STR("DKIM-Signature:"), /*is_blank_before*/ false);
-    add_tag(&folder, "v", STR("1"));
-    add_tag(&folder, "a", is_rsa ? STR("rsa-sha256") : STR("ed25519-sha256"));
-    add_tag(&folder, "c", STR("relaxed/relaxed"));
-    add_tag(&folder, "d", how->domain);
-    add_tag(&folder, "s", how->selector);
-    add_tag(&folder, "t",
+    dkim_fold(&folder, STR("DKIM-Signature:"), /*is_blank_before*/ false);
+    dkim_fold_tag(&folder, "v", STR("1"));
+    dkim_fold_tag(&folder, "a", is_rsa ? STR("rsa-sha256") : STR("ed25519-sha256"));
+    dkim_fold_tag(&folder, "c", STR("relaxed/relaxed"));
+    dkim_fold_tag(&folder, "d", how->domain);
+    dkim_fold_tag(&folder, "s", how->selector);
+    dkim_fold_tag(&folder, "t",
             str_of(number,
                     fmt(number, sizeof number, "%lld", (long long)(how->accepted.ms / 1000))));
-    add_names(&folder, header);
-    add_tag(&folder, "bh", buf_str(&hash));
+    dkim_fold_names(&folder, header, STR(""));
+    dkim_fold_tag(&folder, "bh", buf_str(&hash));
     buf_add(field, STR("\r\n\tb="));
     field->err = buf_err(field) == OK ? buf_err(&hash) : buf_err(field);
     buf_done(&hash);
@@ -171,7 +166,7 @@ static void add_signed_text(
             DKIM_RELAXED, unsigned_field, str_of(unsigned_field.ptr + unsigned_field.len, 0), text);
 }
 
-static enum err add_signature(const struct key *key, struct str text, struct buf *field)
+enum err dkim_add_signature(const struct key *key, struct str text, struct buf *field)
 {
     uint8_t hash[SHA256_BYTES], signature[SIGNATURE_BYTES_MAX];
     size_t len;
@@ -206,7 +201,7 @@ static enum err sign_header(
         err = buf_err(&text);
     }
     if (err == OK) {
-        err = add_signature(how->key, buf_str(&text), field);
+        err = dkim_add_signature(how->key, buf_str(&text), field);
     }
     buf_done(&text);
     return err;

@@ -135,3 +135,16 @@ enum err dkim_base64(struct str text, struct buf *ret_bytes)
     buf_done(&chars);
     return err;
 }
+
+enum err dkim_base64_into(struct str text, uint8_t *dst, size_t cap_bytes, size_t *ret_len)
+{
+    struct buf bytes;
+    buf_init(&bytes, cap_bytes);
+    enum err err = dkim_base64(text, &bytes);
+    if (err == OK && bytes.len > 0) {
+        memcpy(dst, bytes.ptr, bytes.len);
+        *ret_len = bytes.len;
+    }
+    buf_done(&bytes);
+    return err;
+}

@@ -128,23 +128,10 @@ static bool judge_algorithm(const struct dkim_verify *verify, struct signature *
     return true;
 }
 
-static bool canon_of(struct str word, enum dkim_canon *ret_canon)
-{
-    if (str_eq(word, STR("simple"))) {
-        *ret_canon = DKIM_SIMPLE;
-        return true;
-    }
-    *ret_canon = DKIM_RELAXED;
-    return str_eq(word, STR("relaxed"));
-}
-
 static bool judge_canon(struct signature *sig, const struct dkim_tags *tags)
 {
-    struct str text = dkim_tags_get(tags, "c", STR("simple/simple"));
-    size_t slash = str_index(text, '/');
-    struct str body = slash < text.len ? str_from(text, slash + 1) : STR("simple");
-    if (!canon_of(str_sub(text, 0, slash), &sig->header_canon) ||
-            !canon_of(body, &sig->body_how.canon) || slash + 1 == text.len) {
+    if (!dkim_canon_parse(dkim_tags_get(tags, "c", STR("simple/simple")), &sig->header_canon,
+                &sig->body_how.canon)) {
         return refuse(sig, DKIM_PERMERROR, "unknown canonicalization (c=)");
     }
     return true;
@@ -256,20 +243,6 @@ static bool judge_numbers(
     return true;
 }
 
-/* Decodes text into dst; *ret_len bytes, untouched where there are none. */
-static enum err decode(struct str text, uint8_t *dst, size_t cap, size_t *ret_len)
-{
-    struct buf bytes;
-    buf_init(&bytes, cap);
-    enum err err = dkim_base64(text, &bytes);
-    if (err == OK && bytes.len > 0) {
-        memcpy(dst, bytes.ptr, bytes.len);
-        *ret_len = bytes.len;
-    }
-    buf_done(&bytes);
-    return err;
-}
-
 static void set_b_prefix(struct dkim_verdict *verdict, struct str b)
 {
     size_t len = 0;
@@ -285,7 +258,7 @@ static bool judge_hashes(struct signature *sig, const struct dkim_tags *tags)
     const struct dkim_tag *b = dkim_tags_find(tags, "b");
     size_t hash_len = 0, wanted_len = sig->body_how.is_sha1 ? SHA1_BYTES : SHA256_BYTES;
     sig->b_whole = b->whole;
-    enum err err = decode(b->value, sig->bytes, sizeof sig->bytes, &sig->byte_count);
+    enum err err = dkim_base64_into(b->value, sig->bytes, sizeof sig->bytes, &sig->byte_count);
     if (err != OK || sig->byte_count == 0) {
         return refuse(sig, err == E_NOMEM ? DKIM_TEMPERROR : DKIM_PERMERROR,
                 "b= is not base64 of a signature");
@@ -294,7 +267,7 @@ static bool judge_hashes(struct signature *sig, const struct dkim_tags *tags)
         return true;
     }
     struct str text = dkim_tags_get(tags, "bh", STR(""));
-    err = decode(text, sig->body_hash, sizeof sig->body_hash, &hash_len);
+    err = dkim_base64_into(text, sig->body_hash, sizeof sig->body_hash, &hash_len);
     if (err != OK || hash_len != wanted_len) {
         return refuse(sig, err == E_NOMEM ? DKIM_TEMPERROR : DKIM_PERMERROR,
                 "bh= is not base64 of a hash");
@@ -463,34 +436,6 @@ static bool check_body(struct dkim_verify *verify, struct signature *sig)
     return true;
 }
 
-/* The lowest field of that name that is not used yet, RFC 6376 5.4.2; NULL: none, which hashes as
- * nothing. The signature itself is never its own content. */
-static const struct header_field *take_field(const struct dkim_verify *verify,
-        const struct signature *sig, struct str name, uint8_t *used)
-{
-    for (size_t i = verify->header.field_count; i-- > 0;) {
-        const struct header_field *field = &verify->header.field[i];
-        if (!used[i] && field != sig->field && str_eq_nocase(field->name, name)) {
-            used[i] = 1;
-            return field;
-        }
-    }
-    return NULL;
-}
-
-static void add_header_text(
-        const struct dkim_verify *verify, const struct signature *sig, struct buf *text)
-{
-    uint8_t used[HEADER_FIELD_COUNT_MAX] = { 0 };
-    struct str name, names = sig->names;
-    while (dkim_list_cut(&names, &name)) {
-        const struct header_field *field = take_field(verify, sig, name, used);
-        if (field) {
-            dkim_canon_field(sig->header_canon, field->raw, text);
-        }
-    }
-}
-
 /* The hash that was signed; 0: no memory. */
 static size_t hash_header(const struct dkim_verify *verify, const struct signature *sig,
         uint8_t ret_hash[SHA256_BYTES])
@@ -499,7 +444,7 @@ static size_t hash_header(const struct dkim_verify *verify, const struct signatu
     struct buf text;
     size_t len = 0;
     buf_init(&text, 2 * HEADER_BYTES_MAX + 16);
-    add_header_text(verify, sig, &text);
+    dkim_canon_names(sig->header_canon, &verify->header, sig->field, sig->names, &text);
     dkim_canon_signature(sig->header_canon, sig->field->raw, sig->b_whole, &text);
     if (buf_err(&text) == OK && digest_begin(&digest, sig->body_how.is_sha1) == OK) {
         digest_add(&digest, buf_str(&text));
@@ -520,7 +465,7 @@ static size_t hash_all(const struct dkim_verify *verify, const struct signature 
         return 0;
     }
     buf_init(&text, 2 * HEADER_BYTES_MAX + 16);
-    add_header_text(verify, sig, &text);
+    dkim_canon_names(sig->header_canon, &verify->header, sig->field, sig->names, &text);
     buf_add(&text, STR("\r\n"));
     digest_add(&body.digest, buf_str(&text));
     dkim_body_add(&body, verify->body);

@@ -127,3 +127,13 @@ bool domain_is_public_suffix(struct str name)
     const psl_ctx_t *list = psl_builtin();
     return list && str_to_c(name, text, sizeof text) && psl_is_public_suffix(list, text);
 }
+
+bool domain_has_known_top(struct str name)
+{
+    char text[DOMAIN_CAP];
+    const psl_ctx_t *list = psl_builtin();
+    size_t dot = str_rindex(name, '.');
+    struct str top = dot == name.len ? name : str_from(name, dot + 1);
+    return list && top.len > 0 && str_to_c(top, text, sizeof text) &&
+           psl_is_public_suffix2(list, text, PSL_TYPE_ICANN | PSL_TYPE_NO_STAR_RULE);
+}

@@ -29,5 +29,7 @@ bool domain_is_within(struct str name, struct str parent);
  * at most 253 bytes. */
 struct str domain_organizational(struct str name);
 bool domain_is_public_suffix(struct str name);
+/* Does name end in a top-level domain that exists, as far as the list built into libpsl knows? */
+bool domain_has_known_top(struct str name);
 
 #endif

@@ -6,6 +6,7 @@
  * end is the whole API; docs/api.md describes it for people.
  */
 #include "node/control_priv.h"
+#include "node/watcher_priv.h"
 
 #include <stdarg.h>
 
@@ -241,12 +242,28 @@ void control_find(struct control *control, uint64_t msg_id)
     mailbox_answer(keeper_mailbox(control->node->keeper), &ask->letter);
 }
 
+void control_ask_sync(struct control *control)
+{
+    struct keeper_record *ask = keeper_record_new((enum spool_record_type)0, 0, (struct str){ 0 });
+    if (ask == NULL) {
+        control_end_error(control, 503, "done, but out of memory before it was on record");
+        return;
+    }
+    ask->letter.kind = KEEPER_SYNC;
+    ask->wish = KEEPER_WANTS_DURABLE;
+    ask->reply = (struct keeper_reply){ .box = &control->box, .kind = CONTROL_SYNCED };
+    control->waiting_count++;
+    mailbox_answer(keeper_mailbox(control->node->keeper), &ask->letter);
+}
+
 void control_letter_free(struct letter *letter)
 {
     if (letter->kind == QUEUE_ASK) {
         struct queue_ask *ask = CONTAINER_OF(letter, struct queue_ask, letter);
         arena_done(&ask->arena);
         mem_free(ask);
+    } else if (letter->kind == CONTROL_WATCHED) {
+        watcher_ask_free(CONTAINER_OF(letter, struct watcher_ask, letter));
     } else {
         mem_free(letter);
     }
@@ -261,26 +278,37 @@ void control_again(struct control *control, uint64_t ms, void (*again)(struct co
 /* ---- routing ---- */
 
 struct route {
-    const char *method, *path; /* a final "/" takes one more segment */
+    const char *method, *path; /* a final "/" takes one more segment, named ... */
     void (*plain)(struct control *control);
     void (*named)(struct control *control, struct str name);
+    const char *after; /* ... which this follows; NULL: nothing does */
 };
 static const struct route routes[] = {
-    { "GET", "/healthz", control_ready, NULL },
-    { "GET", "/readyz", control_ready, NULL },
-    { "GET", "/v1/queue", control_queue_list, NULL },
-    { "POST", "/v1/queue/actions", control_queue_act, NULL },
-    { "GET", "/v1/messages", control_messages, NULL },
-    { "GET", "/v1/messages/", NULL, control_message },
-    { "GET", "/v1/explain/", NULL, control_explain },
-    { "GET", "/v1/raw/", NULL, control_raw },
-    { "GET", "/v1/refusals", control_refusals, NULL },
-    { "GET", "/v1/stats", control_stats, NULL },
-    { "GET", "/v1/audit", control_audit, NULL },
-    { "GET", "/v1/sandbox", control_sandbox_list, NULL },
-    { "GET", "/v1/sandbox/", NULL, control_sandbox_show },
-    { "GET", "/v1/config", control_config, NULL },
-    { "POST", "/v1/reload", control_reload, NULL },
+    { "GET", "/healthz", control_ready, NULL, NULL },
+    { "GET", "/readyz", control_ready, NULL, NULL },
+    { "GET", "/v1/queue", control_queue_list, NULL, NULL },
+    { "POST", "/v1/queue/actions", control_queue_act, NULL, NULL },
+    { "GET", "/v1/messages", control_messages, NULL, NULL },
+    { "GET", "/v1/messages/", NULL, control_message, NULL },
+    { "GET", "/v1/explain/", NULL, control_explain, NULL },
+    { "GET", "/v1/raw/", NULL, control_raw, NULL },
+    { "GET", "/v1/refusals", control_refusals, NULL, NULL },
+    { "GET", "/v1/stats", control_stats, NULL, NULL },
+    { "GET", "/v1/audit", control_audit, NULL, NULL },
+    { "GET", "/v1/sandbox", control_sandbox_list, NULL, NULL },
+    { "GET", "/v1/sandbox/", NULL, control_sandbox_show, NULL },
+    { "GET", "/v1/config", control_config, NULL, NULL },
+    { "POST", "/v1/reload", control_reload, NULL, NULL },
+    { "POST", "/v1/addresses/check", control_address_check, NULL, NULL },
+    { "GET", "/v1/domains", control_domains, NULL, NULL },
+    { "GET", "/v1/domains/", NULL, control_domain_checks, "/checks" },
+    { "GET", "/v1/sources", control_sources, NULL, NULL },
+    { "GET", "/v1/checks/events", control_check_events, NULL, NULL },
+    { "GET", "/v1/alerts", control_alerts, NULL, NULL },
+    { "POST", "/v1/alerts/mute", control_alert_mute, NULL, NULL },
+    { "POST", "/v1/alerts/test", control_alert_test, NULL, NULL },
+    { "GET", "/v1/checklist", control_checklist, NULL, NULL },
+    { "POST", "/v1/checklist/ticks", control_checklist_tick, NULL, NULL },
 };
 
 static bool route_matches(const struct route *route, struct str path, struct str *ret_name)
@@ -289,20 +317,24 @@ static bool route_matches(const struct route *route, struct str path, struct str
     if (route->plain) {
         return str_eq(pattern, path);
     }
-    *ret_name = str_from(path, pattern.len);
-    return str_starts(path, pattern) && ret_name->len > 0 &&
-           str_index(*ret_name, '/') == ret_name->len;
+    struct str after = str_from_c(route->after != NULL ? route->after : "");
+    if (!str_starts(path, pattern) || path.len < pattern.len + after.len ||
+            !str_eq(str_from(path, path.len - after.len), after)) {
+        return false;
+    }
+    *ret_name = str_sub(path, pattern.len, path.len - pattern.len - after.len);
+    return ret_name->len > 0 && str_index(*ret_name, '/') == ret_name->len;
 }
 
 static void route_request(struct control *control)
 {
-    bool is_known = false;
+    const char *known = NULL; /* the method of a route with this path; no path has two */
     for (size_t i = 0; i < COUNT_OF(routes); i++) {
         struct str name = { 0 };
         if (!route_matches(&routes[i], control->path, &name)) {
             continue;
         }
-        is_known = true;
+        known = routes[i].method;
         if (!str_eq(str_from_c(routes[i].method), control->method)) {
             continue;
         }
@@ -313,9 +345,11 @@ static void route_request(struct control *control)
         }
         return;
     }
-    if (is_known) {
-        control_end_error(control, 405, "%.*s is not for %.*s",
-                STR_ARG(str_sub(control->path, 0, 200)), STR_ARG(str_sub(control->method, 0, 20)));
+    if (known) {
+        control->allow = known;
+        control_end_error(control, 405, "%.*s is not for %.*s: use %s",
+                STR_ARG(str_sub(control->path, 0, 200)), STR_ARG(str_sub(control->method, 0, 20)),
+                known);
     } else {
         control_end_error(
                 control, 404, "there is no %.*s", STR_ARG(str_sub(control->path, 0, 200)));
@@ -404,6 +438,11 @@ bool control_wait(struct control *control, uint64_t wait_ms)
 uint16_t control_status(const struct control *control)
 {
     return control->status;
+}
+
+const char *control_allow(const struct control *control)
+{
+    return control->allow ? control->allow : "";
 }
 
 struct str control_body(const struct control *control)

@@ -1,41 +1,75 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * control_facts.c - what is known, through the control API: stories, figures, the sandbox, the
- * configuration. The audit has its own file.
+ * control_facts.c - what is known, through the control API: stories, figures, the
+ * configuration. The audit and the sandbox have files of their own.
  */
 #include "node/control_priv.h"
 
-#include <stdlib.h>
-
-enum { SANDBOX_MESSAGE_BYTES_MAX = 44 << 20 }; /* in base 64 it fits a reply */
+enum {
+    STORY_WAIT_STEP_MS = 50,
+    STORY_WAIT_MS = 5000 /* the scribe commits once a second at least, while its disk works */
+};
 
 /* ---- stories ---- */
 
-static void find_stories(struct control *control, const struct history_query *query)
+static void end_stories(struct control *control, enum err err, struct str json, struct why *why)
 {
-    struct buf json;
-    struct why why = { 0 };
-    buf_init(&json, CONTROL_REPLY_BYTES_MAX);
-    enum err err = history_find_json(control->node->history, query, &json, &why);
+    const struct history_query *query = &control->query_story;
     if (err == OK) {
-        control_end_text(control, buf_str(&json));
+        control_end_text(control, json);
     } else if (err == E_NOT_FOUND) {
-        control_end_error(control, 404,
-                "nothing is known of \"%.*s\": the history keeps %u days, and a message shows "
-                "within a second",
+        control_end_error(control, 404, "nothing is known of \"%.*s\": the history keeps %u days",
                 STR_ARG(str_sub(query->value, 0, 200)), control->node->start_config->history_days);
     } else if (err == E_TOO_BIG) { /* thousands of recipients, tried often */
         control_end_error(control, 413, "what is known of it is too long to be shown at once");
     } else {
-        control_end_error(control, 500, "the history cannot be read: %s", why.text);
+        control_end_error(control, 500, "the history cannot be read: %s", why->text);
+    }
+}
+
+/* What was acknowledged before the question is told: the history is given time to take it. */
+static void find_stories(struct control *control)
+{
+    struct node *node = control->node;
+    struct buf json;
+    struct why why = { 0 };
+    struct history_totals totals = { 0 };
+    buf_init(&json, CONTROL_REPLY_BYTES_MAX);
+    /* asked before it is read */
+    bool is_there = control_is_history_caught_up(control) ||
+                    (history_count(node->history, &totals, &why) == OK &&
+                            totals.upto.batch_seq > control->spool_stats.durable_upto);
+    enum err err = history_find_json(node->history, &control->query_story, &json, &why);
+    if (err != E_NOT_FOUND || is_there) {
+        end_stories(control, err, buf_str(&json), &why);
+    } else if (mono_is_due(control->give_up_at, clock_mono(node->edge.clock))) {
+        control_end_error(control, 503,
+                "nothing is known of it yet, and the history is behind (see the node's log): ask "
+                "again in a while");
+    } else {
+        control_again(control, STORY_WAIT_STEP_MS, find_stories);
     }
     buf_done(&json);
+}
+
+static void stories_then(struct control *control, struct letter *letter)
+{
+    control_take_figures(control, letter);
+    find_stories(control);
+}
+
+static void begin_stories(struct control *control, const struct history_query *query)
+{
+    control->query_story = *query;
+    control->give_up_at = mono_after(clock_mono(control->node->edge.clock), STORY_WAIT_MS);
+    control->then = stories_then;
+    control_ask_keeper_figures(control); /* how far the journal reaches now */
 }
 
 void control_message(struct control *control, struct str id)
 {
     struct history_query query = { .by = HISTORY_BY_ID, .value = id, .count_max = 1 };
-    find_stories(control, &query);
+    begin_stories(control, &query);
 }
 
 static bool count_argument(
@@ -72,7 +106,7 @@ void control_messages(struct control *control)
         }
     }
     if (given_count == 1) {
-        find_stories(control, &query);
+        begin_stories(control, &query);
     } else {
         control_end_error(control, 400, "ask by one of id, tag, recipient or message-id");
     }
@@ -169,88 +203,6 @@ void control_ready(struct control *control)
             json_pack("{s:s}", "status", is_stopping ? "stopping" : "ready"));
 }
 
-/* ---- the sandbox ---- */
-
-static void add_sandbox_name(void *ctx, const char *name)
-{
-    if (str_ends_nocase(str_from_c(name), STR(".eml"))) {
-        json_array_append_new(ctx, json_string(name));
-    }
-}
-
-/* Numbers of six digits and more: the shorter is the smaller. */
-static int by_number(const void *a, const void *b)
-{
-    json_t *const *x = a, *const *y = b;
-    size_t x_len = json_string_length(*x), y_len = json_string_length(*y);
-    if (x_len != y_len) {
-        return x_len < y_len ? -1 : 1;
-    }
-    return strcmp(json_string_value(*x), json_string_value(*y));
-}
-
-/* NULL: no memory. names is given away. */
-static json_t *sort_names(json_t *names)
-{
-    size_t count = json_array_size(names);
-    json_t **all = mem_new((count + 1) * sizeof *all), *sorted = json_array();
-    for (size_t i = 0; all && i < count; i++) {
-        all[i] = json_array_get(names, i);
-    }
-    if (all) {
-        qsort(all, count, sizeof *all, by_number);
-    }
-    for (size_t i = 0; all && i < count; i++) {
-        json_array_append(sorted, all[i]);
-    }
-    bool is_whole = all && json_array_size(sorted) == count;
-    mem_free(all);
-    json_decref(names);
-    if (!is_whole) {
-        json_decref(sorted);
-        return NULL;
-    }
-    return sorted;
-}
-
-void control_sandbox_list(struct control *control)
-{
-    struct disk *disk = control->node->edge.sandbox;
-    struct why why;
-    if (disk == NULL) {
-        control_end_error(control, 409,
-                "this node is no sandbox: it delivers to the world (start with serve --sandbox)");
-        return;
-    }
-    json_t *names = json_array();
-    if (disk->ops->list(disk, add_sandbox_name, names, &why) != OK) {
-        json_decref(names);
-        control_end_error(control, 500, "%s", why.text);
-        return;
-    }
-    control_end_json(control, 200, json_pack("{s:o}", "messages", sort_names(names)));
-}
-
-static enum err read_all(struct disk *disk, struct disk_file *file, struct buf *ret_text)
-{
-    struct why why;
-    uint64_t size = 0;
-    size_t got = 0;
-    enum err err = disk->ops->size(file, &size, &why);
-    if (err != OK || size == 0 || size > SANDBOX_MESSAGE_BYTES_MAX) {
-        return err == OK && size > 0 ? E_TOO_BIG : err;
-    }
-    char *space = buf_space(ret_text, size);
-    if (space == NULL) {
-        return buf_err(ret_text);
-    }
-    err = disk->ops->read(file, space, size, 0, &got, &why);
-    if (err == OK) {
-        buf_grew(ret_text, got);
-    }
-    return err;
-}
-
 void control_end_content(struct control *control, enum err err, struct str content)
 {
     struct buf encoded;
@@ -269,29 +221,6 @@ void control_end_content(struct control *control, enum err err, struct str conte
                 "the message could not be read (%s)", err_name(err));
     }
     buf_done(&encoded);
-}
-
-void control_sandbox_show(struct control *control, struct str name)
-{
-    struct disk *disk = control->node->edge.sandbox;
-    char file_name[256];
-    struct why why;
-    struct disk_file *file;
-    /* a name in one directory, of what the catcher wrote: nothing else can be read through here */
-    bool is_name = str_index(name, '/') == name.len && str_ends_nocase(name, STR(".eml")) &&
-                   name.ptr[0] != '.';
-    if (disk == NULL || !is_name || !str_to_c(name, file_name, sizeof file_name) ||
-            disk->ops->open(disk, file_name, 0, &file, &why) != OK) {
-        control_end_error(
-                control, 404, "the sandbox has no message %.*s", STR_ARG(str_sub(name, 0, 100)));
-        return;
-    }
-    struct buf text;
-    buf_init(&text, SANDBOX_MESSAGE_BYTES_MAX);
-    enum err err = read_all(disk, file, &text);
-    disk->ops->close(file);
-    control_end_content(control, err, buf_str(&text));
-    buf_done(&text);
 }
 
 /* ---- configuration ---- */

@@ -39,8 +39,9 @@ struct http_request {
     struct buf body, path, query;
 };
 
-static enum MHD_Result answer(
-        struct MHD_Connection *connection, unsigned int status, struct str body)
+/* allow: the methods for an Allow field, or "". */
+static enum MHD_Result answer_with(
+        struct MHD_Connection *connection, unsigned int status, struct str body, const char *allow)
 {
     struct MHD_Response *response = MHD_create_response_from_buffer(
             body.len, (void *)(uintptr_t)body.ptr, MHD_RESPMEM_MUST_COPY);
@@ -48,9 +49,18 @@ static enum MHD_Result answer(
         return MHD_NO;
     }
     (void)MHD_add_response_header(response, "Content-Type", "application/json");
+    if (allow[0]) {
+        (void)MHD_add_response_header(response, "Allow", allow);
+    }
     enum MHD_Result result = MHD_queue_response(connection, status, response);
     MHD_destroy_response(response);
     return result;
+}
+
+static enum MHD_Result answer(
+        struct MHD_Connection *connection, unsigned int status, struct str body)
+{
+    return answer_with(connection, status, body, "");
 }
 
 static void peer_name(struct MHD_Connection *connection, char *name, size_t cap)
@@ -110,7 +120,8 @@ static enum MHD_Result run_request(struct control_http *http, struct MHD_Connect
     }
     enum MHD_Result result;
     if (control_wait(control, CONTROL_WAIT_MS)) {
-        result = answer(connection, control_status(control), control_body(control));
+        result = answer_with(
+                connection, control_status(control), control_body(control), control_allow(control));
     } else {
         result = answer(connection, 504, STR("{\"error\":\"the node did not answer in 30 s\"}"));
     }

@@ -16,11 +16,18 @@ enum {
     CONTROL_ARENA_BYTES_MAX = 4 << 20,
     CONTROL_LIST_COUNT = 100,
     CONTROL_LIST_COUNT_MAX = 10000,
+    CONTROL_SYNC_WAIT_MS = 5000,
     CONTROL_PICK_COUNT = 1000 /* a page of what is acted on one by one */
 };
 
 /* Kinds under which the keeper's answers come back; the scheduler's keep QUEUE_ASK. */
-enum control_letter { CONTROL_FIGURES = 0x500, CONTROL_FOUND };
+enum control_letter {
+    CONTROL_FIGURES = 0x500,
+    CONTROL_FOUND,
+    CONTROL_SYNCED,
+    CONTROL_ADDRESSES,
+    CONTROL_WATCHED
+};
 static_assert((int)QUEUE_STOP < (int)CONTROL_FIGURES, "answers are told apart by kind");
 
 struct control {
@@ -37,14 +44,17 @@ struct control {
     bool is_done;
     bool is_short; /* memory failed for an argument */
     uint16_t status;
+    const char *allow; /* 405: for the Allow field */
     struct buf reply;
     /* of a list or action */
     struct str want_recipient, want_tag;
     enum spool_ctl_action action;
     struct str action_reason;
-    uint64_t changed_count;
+    uint64_t changed_count, pending_count;
     struct queue_filter filter;
     uint32_t find_count; /* of CONTROL_FOUND tries */
+    struct history_query query_story;
+    struct mono give_up_at; /* the history is waited for until then */
     struct spool_stats spool_stats;
     struct queue_stats queue_stats;
     bool has_queue_stats;
@@ -79,11 +89,14 @@ void control_take_figures(struct control *control, struct letter *letter);
 /* Everything that any owner had decided before this call is in the history. */
 bool control_is_history_caught_up(const struct control *control);
 void control_find(struct control *control, uint64_t msg_id);
+/* Asks the keeper to answer when all that was told it before is durable: CONTROL_SYNCED. */
+void control_ask_sync(struct control *control);
 /* Frees an answer. */
 void control_letter_free(struct letter *letter);
 /* Calls again after a while, while nothing else is asked. */
 void control_again(struct control *control, uint64_t ms, void (*again)(struct control *control));
-/* The internal number behind a public id, from the history. False: has ended with 400 or 404. */
+/* The internal number behind a public id of any message that was acknowledged, and is not older
+ * than the history. False: has ended with 400, 404, or 503 where it could not be looked up. */
 bool control_find_msg_id(struct control *control, struct str id, uint64_t *ret_msg_id);
 
 /* The routes. */
@@ -101,5 +114,15 @@ void control_sandbox_show(struct control *control, struct str name);
 void control_config(struct control *control);
 void control_reload(struct control *control);
 void control_ready(struct control *control);
+void control_address_check(struct control *control);
+void control_domains(struct control *control);
+void control_domain_checks(struct control *control, struct str domain);
+void control_sources(struct control *control);
+void control_check_events(struct control *control);
+void control_alerts(struct control *control);
+void control_alert_mute(struct control *control);
+void control_alert_test(struct control *control);
+void control_checklist(struct control *control);
+void control_checklist_tick(struct control *control);
 
 #endif

@@ -23,21 +23,40 @@ static json_t *json_time(struct wall at)
     return at.ms ? json_stringn(text, time_rfc3339(at, text)) : json_null();
 }
 
-/* The envelope of an entry. False: closed or moved since the scheduler answered. */
-static bool read_envelope(struct control *control, const struct queue_view *view,
-        struct blob **ret_blob, struct spool_envelope *ret_envelope)
+/* Envelopes of entries, in the order of a list: one is read once for all recipients it has. */
+struct reader {
+    struct control *control;
+    uint64_t msg_id; /* 0: none was read */
+    bool is_there;   /* false: closed or moved since the scheduler answered */
+    struct blob *bytes;
+    struct spool_envelope envelope;
+    struct cur rest; /* of its recipients */
+    uint32_t number; /* of the next in rest */
+    struct str address;
+};
+
+static void reader_done(struct reader *reader)
 {
-    return node_read_envelope(control->node, &view->where, view->msg_id, ret_blob, ret_envelope) ==
-           OK;
+    blob_give(reader->bytes);
+    reader->bytes = NULL;
 }
 
-static struct str nth_recipient(const struct spool_envelope *envelope, uint16_t number)
+/* The entry's envelope, and its recipient into address. */
+static bool reader_seek(struct reader *reader, const struct queue_view *view)
 {
-    struct cur cur = { .rest = envelope->rcpts };
-    struct str address = { 0 };
-    for (uint32_t i = 0; i <= number && spool_rcpt_next(&cur, &address); i++) {
+    if (reader->msg_id != view->msg_id) {
+        reader_done(reader);
+        reader->msg_id = view->msg_id;
+        reader->is_there = node_read_envelope(reader->control->node, &view->where, view->msg_id,
+                                   &reader->bytes, &reader->envelope) == OK;
+        reader->number = 0;
+        reader->rest = (struct cur){ .rest = reader->is_there ? reader->envelope.rcpts : STR("") };
     }
-    return address;
+    while (reader->is_there && reader->number <= view->rcpt) { /* they come in ascending order */
+        reader->is_there = spool_rcpt_next(&reader->rest, &reader->address);
+        reader->number++;
+    }
+    return reader->is_there;
 }
 
 /* "user@example.com" matches the address, "@example.com" or "example.com" its domain. */
@@ -52,20 +71,21 @@ static bool recipient_matches(struct str wanted, struct str address)
 }
 
 /* What the scheduler cannot filter by, since it holds no strings. */
-static bool is_wanted(
-        const struct control *control, const struct spool_envelope *envelope, uint16_t rcpt)
+static bool is_wanted(const struct reader *reader)
 {
-    return recipient_matches(control->want_recipient, nth_recipient(envelope, rcpt)) &&
-           (control->want_tag.len == 0 || str_eq(control->want_tag, envelope->tag));
+    const struct control *control = reader->control;
+    return recipient_matches(control->want_recipient, reader->address) &&
+           (control->want_tag.len == 0 || str_eq(control->want_tag, reader->envelope.tag));
 }
 
-static json_t *entry_json(const struct queue_view *view, const struct spool_envelope *envelope)
+static json_t *entry_json(const struct reader *reader, const struct queue_view *view)
 {
     char id[ULID_TEXT_LEN + 1];
+    const struct spool_envelope *envelope = &reader->envelope;
     ulid_format(envelope->ulid, id);
     return json_pack(
             "{s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:i, s:b, s:o, s:o, s:I, s:o, s:o, s:o, s:o}",
-            "id", id, "recipient", control_str(nth_recipient(envelope, view->rcpt)), "sender",
+            "id", id, "recipient", control_str(reader->address), "sender",
             control_str(envelope->sender), "state", view_states[view->state], "stream",
             control_str(envelope->stream), "tag", control_str(envelope->tag), "domain",
             control_str(view->domain), "tries", (int)view->tries, "possible_duplicate",
@@ -85,16 +105,14 @@ static void end_refused(struct control *control, enum err err)
 static void list_done(struct control *control, struct letter *letter)
 {
     struct queue_ask *ask = CONTAINER_OF(letter, struct queue_ask, letter);
+    struct reader reader = { .control = control };
     json_t *entries = json_array();
     for (uint32_t i = 0; i < ask->view_count; i++) {
-        struct blob *bytes = NULL;
-        struct spool_envelope envelope;
-        if (read_envelope(control, &ask->view[i], &bytes, &envelope) &&
-                is_wanted(control, &envelope, ask->view[i].rcpt)) {
-            json_array_append_new(entries, entry_json(&ask->view[i], &envelope));
+        if (reader_seek(&reader, &ask->view[i]) && is_wanted(&reader)) {
+            json_array_append_new(entries, entry_json(&reader, &ask->view[i]));
         }
-        blob_give(bytes);
     }
+    reader_done(&reader);
     enum err err = ask->err;
     json_t *reply = json_pack("{s:o, s:o}", "entries", entries, "after",
             ask->next_after ? json_sprintf("%llu", (unsigned long long)ask->next_after)
@@ -183,35 +201,6 @@ static bool fill_page(struct control *control, struct queue_filter *filter)
         return false;
     }
     return true;
-}
-
-bool control_find_msg_id(struct control *control, struct str id, uint64_t *ret_msg_id)
-{
-    struct history_query query = { .by = HISTORY_BY_ID, .value = id, .count_max = 1 };
-    struct buf json;
-    struct why why;
-    struct ulid ulid;
-    if (ulid_parse(id, &ulid) != OK) {
-        char shown[160];
-        control_end_error(control, 400,
-                "\"%.*s\" is no message id: it has 26 characters, as in \"queued as ...\"",
-                STR_ARG(str_escape(str_sub(id, 0, 40), shown, sizeof shown)));
-        return false;
-    }
-    buf_init(&json, CONTROL_REPLY_BYTES_MAX);
-    json_t *found = NULL;
-    if (history_find_json(control->node->history, &query, &json, &why) == OK) {
-        found = json_loadb(json.ptr, json.len, 0, NULL);
-    }
-    buf_done(&json);
-    const char *number = json_string_value(json_object_get(json_array_get(found, 0), "msg_id"));
-    bool is_found = number && str_to_u64(str_from_c(number), UINT64_MAX, ret_msg_id) == OK;
-    json_decref(found);
-    if (!is_found) {
-        control_end_error(control, 404,
-                "no message %.*s is known; one just accepted shows within a second", STR_ARG(id));
-    }
-    return is_found;
 }
 
 static void start_list(struct control *control, const struct queue_filter *filter,
@@ -314,12 +303,39 @@ static bool parse_action(struct str name, enum spool_ctl_action *ret_action)
     return false;
 }
 
+static void act_reply(struct control *control, bool is_durable)
+{
+    control_end_json(control, 200,
+            json_pack("{s:I, s:I, s:b}", "recipients", (json_int_t)control->changed_count,
+                    "pending", (json_int_t)control->pending_count, "durable", (int)is_durable));
+}
+
+static void act_synced(struct control *control, struct letter *letter)
+{
+    enum err err = CONTAINER_OF(letter, struct keeper_record, letter)->err;
+    control_letter_free(letter);
+    act_reply(control, err == OK);
+}
+
+/* The disk does not come back: done, but a crash forgets it. */
+static void act_not_synced(struct control *control)
+{
+    act_reply(control, false);
+}
+
+/* All is decided: what an operator is told is on record first. */
 static void act_end(struct control *control)
 {
-    if (!control->is_done && control->waiting_count == 0) {
-        control_end_json(
-                control, 200, json_pack("{s:I}", "recipients", (json_int_t)control->changed_count));
+    if (control->is_done || control->waiting_count > 0) {
+        return;
     }
+    if (control->changed_count == control->pending_count) {
+        act_reply(control, true);
+        return;
+    }
+    control->then = act_synced;
+    control_ask_sync(control);
+    control_again(control, CONTROL_SYNC_WAIT_MS, act_not_synced);
 }
 
 static void send_action(struct control *control, const struct queue_filter *filter)
@@ -340,6 +356,7 @@ static void act_done(struct control *control, struct letter *letter)
     struct queue_ask *ask = CONTAINER_OF(letter, struct queue_ask, letter);
     enum err err = ask->err;
     control->changed_count += ask->changed_count;
+    control->pending_count += ask->pending_count;
     control_letter_free(letter);
     if (err != OK && err != E_NOT_FOUND) {
         end_refused(control, err);
@@ -366,19 +383,17 @@ static void pick_done(struct control *control, struct letter *letter)
         act_done(control, letter);
         return;
     }
+    struct reader reader = { .control = control };
     for (uint32_t i = 0; i < page->view_count && !control->is_done; i++) {
-        struct blob *bytes = NULL;
-        struct spool_envelope envelope;
         const struct queue_view *view = &page->view[i];
-        if (read_envelope(control, view, &bytes, &envelope) &&
-                is_wanted(control, &envelope, view->rcpt)) {
+        if (reader_seek(&reader, view) && is_wanted(&reader)) {
             struct queue_filter one = {
                 .by_msg = true, .msg_id = view->msg_id, .by_rcpt = true, .rcpt = view->rcpt
             };
             send_action(control, &one);
         }
-        blob_give(bytes);
     }
+    reader_done(&reader);
     if (page->next_after && !control->is_done) {
         next_page(control, page->next_after);
     }
@@ -409,7 +424,7 @@ void control_queue_act(struct control *control)
         return;
     }
     if (!names_something(control, filter)) {
-        control_end_error(control, 400, "name what to act on (an id or a filter), or say all");
+        control_end_error(control, 400, "name what to act on: an id or a filter, or all");
         return;
     }
     filter->count_max = UINT32_MAX;

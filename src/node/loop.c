@@ -3,6 +3,7 @@
  * loop.c - a session loop as an owner: its sessions in, its connections out, and on the first loop
  * the router and the sandbox's catcher. Letters are told apart by their kind alone.
  */
+#include "node/addresses_priv.h"
 #include "node/node_priv.h"
 
 /* Even with nothing to do a loop looks at its deadlines this often: an event between two turns may
@@ -27,7 +28,7 @@ static enum err loop_open_ways(struct node_loop *loop, uint32_t index)
         .self = &loop->box,
         .keeper = keeper_mailbox(node->keeper),
         .queue = queue_mailbox(node->queue),
-        .is_own_address = net_is_local_address,
+        .is_own_address = node->edge.is_own_address,
     };
     return deliver_new(loop->net, node->edge.clock, node->log, node->client_tls,
             entropy_u64(node->edge.entropy), &out, &loop->deliver);
@@ -47,9 +48,10 @@ enum err node_loop_open(struct node *node, uint32_t index, struct why *why)
     if (index != 0) {
         return OK;
     }
-    struct router_ports ports = { queue_mailbox(node->queue), net_is_local_address };
+    struct router_ports ports = { queue_mailbox(node->queue), node->edge.is_own_address };
     err = router_new(node->edge.dns, node->edge.clock, node->log, &ports,
             entropy_u64(node->edge.entropy), &loop->router);
+    err = err == OK ? node_asker_new(node, &loop->asker) : err;
     if (err != OK || node->edge.sandbox == NULL) {
         return err;
     }
@@ -98,6 +100,9 @@ static void loop_letter(struct node_loop *loop, struct letter *letter, struct mo
         loop_stop(loop);
         mem_free(letter);
         break;
+    case NODE_LOOP_ADDRESSES:
+        node_asker_letter(loop->asker, letter);
+        break;
     case DELIVER_WANT_SITE:
         router_letter(loop->router, letter, now);
         break;
@@ -125,6 +130,7 @@ struct mono node_loop_turn(struct node_loop *loop, struct mono now)
     due = mono_first(due, deliver_turn(loop->deliver, now));
     if (loop->router) {
         due = mono_first(due, router_turn(loop->router, now));
+        due = mono_first(due, node_asker_turn(loop->asker));
     }
     if (loop->catcher) {
         due = mono_first(due, catcher_turn(loop->catcher, now));
@@ -178,6 +184,7 @@ void node_loop_close(struct node_loop *loop)
     node_loop_end(loop);
     catcher_free(loop->catcher);
     router_free(loop->router);
+    node_asker_free(loop->asker);
     mailbox_close(&loop->box);
     struct letter *letter = mailbox_take_all(&loop->box);
     while (letter) {

@@ -5,6 +5,10 @@
  */
 #include "node/node_priv.h"
 
+#include "core/crash.h"
+#include "identity/identity.h"
+#include "node/watcher_priv.h"
+
 /* For letters without which a recipient would be stuck: memory that is short for a moment is asked
  * for again. NULL is logged, with what hangs on it. */
 static void *letter_new(struct node *node, size_t size_bytes, const char *consequence)
@@ -133,7 +137,14 @@ static void port_want_site(void *ctx, uint32_t domain_id, struct str domain)
 
 static void port_prepare(void *ctx, struct queue_prepare *prepare)
 {
-    node_worker_send(ctx, &prepare->letter, NODE_WORK_PREPARE);
+    struct node *node = ctx;
+    bool is_ready = prepare->envelope && prepare->content && !prepare->wants_signature;
+    if (is_ready) { /* nothing to read and nothing to sign: no worker need wake for it */
+        prepare->letter.kind = QUEUE_PREPARED;
+        mailbox_answer(queue_mailbox(node->queue), &prepare->letter);
+        return;
+    }
+    node_worker_send(node, &prepare->letter, NODE_WORK_PREPARE);
 }
 
 static void port_record(void *ctx, struct keeper_record *record)
@@ -146,6 +157,14 @@ static void port_record(void *ctx, struct keeper_record *record)
 static void port_compose_dsn(void *ctx, struct queue_dsn *dsn)
 {
     node_worker_send(ctx, &dsn->letter, NODE_WORK_DSN);
+}
+
+static void port_refused(void *ctx, struct str text)
+{
+    struct node *node = ctx;
+    if (node->watcher != NULL) {
+        watcher_refused(node->watcher, text);
+    }
 }
 
 static void port_consumed(void *ctx, uint64_t batch_seq)
@@ -195,15 +214,26 @@ enum err node_read_envelope(struct node *node, const struct spool_where *where, 
     return chunk ? spool_envelope_decode(str_of(chunk->data, chunk->len), ret_envelope) : E_CORRUPT;
 }
 
+struct restoring {
+    struct node *node;
+    struct spool_reader *reader;
+};
+
 static void restore_one(void *ctx, const struct spool_open_msg *msg,
         const struct spool_open_rcpt *rcpts, uint32_t rcpt_count)
 {
-    struct node *node = ctx;
-    struct blob *bytes;
+    struct restoring *restoring = ctx;
+    struct node *node = restoring->node;
     struct spool_envelope envelope;
-    enum err err = node_read_envelope(node, &msg->where, msg->msg_id, &bytes, &envelope);
+    struct why why;
+    CRASH_POINT("recover");
+    enum err err =
+            spool_reader_envelope(restoring->reader, &msg->where, msg->msg_id, &envelope, &why);
     if (err == OK) {
         err = queue_restore(node->queue, msg, rcpts, rcpt_count, &envelope);
+    }
+    if (err == OK) {
+        node_recall_note(node, msg->msg_id, rcpts, rcpt_count);
     }
     if (err != OK) {
         log_error(node->log, "node",
@@ -211,7 +241,20 @@ static void restore_one(void *ctx, const struct spool_open_msg *msg,
                 "spool check",
                 (unsigned long long)msg->msg_id, err_name(err));
     }
-    blob_give(bytes);
+}
+
+static enum err restore_all(struct node *node)
+{
+    struct restoring restoring = { .node = node };
+    enum err err = spool_reader_new(node->view, &restoring.reader);
+    if (err == OK) {
+        struct spool_stats stats;
+        spool_get_stats(node->spool, &stats);
+        queue_expect(node->queue, stats.open_msgs);
+        spool_each_open(node->spool, restore_one, &restoring);
+        spool_reader_free(restoring.reader);
+    }
+    return err;
 }
 
 static enum err open_spool(struct node *node, struct why *why)
@@ -255,13 +298,11 @@ static enum err open_queue(struct node *node)
         .want_site = port_want_site,
         .prepare = port_prepare,
         .record = port_record,
-        .compose_dsn = port_compose_dsn };
+        .compose_dsn = port_compose_dsn,
+        .refused = port_refused };
     enum err err = queue_new(
             node->edge.clock, node->edge.entropy, node->log, node->config, &ports, &node->queue);
-    if (err == OK) {
-        spool_each_open(node->spool, restore_one, node);
-    }
-    return err;
+    return err == OK ? restore_all(node) : err;
 }
 
 static enum err open_history(struct node *node, struct why *why)
@@ -394,8 +435,10 @@ void node_free(struct node *node)
     for (uint32_t i = 0; i < node->worker_count; i++) {
         node_worker_close(&node->worker[i]);
     }
+    node_recall_free(node->recall);
     scribe_free(node->scribe);
     history_close(node->history);
+    identity_addresses_close(node->addresses);
     queue_free(node->queue);
     keeper_free(node->keeper);
     node_sweep_orphans(node, /*is_last*/ true);
@@ -446,7 +489,7 @@ static struct mono keeper_turn_(struct node *node, struct mono now)
     struct mono due = keeper_turn(node->keeper, now);
     spool_get_stats(node->spool, &stats);
     atomic_store(&node->is_refusing, stats.is_refusing);
-    atomic_store(&node->is_keeper_idle, !spool_has_unsynced(node->spool));
+    atomic_store(&node->is_keeper_idle, keeper_is_idle(node->keeper));
     return due;
 }
 
@@ -471,6 +514,7 @@ static struct mono scribe_turn_(struct node *node, struct mono now)
     atomic_store(&node->is_journal_news, false);
     struct mono due = scribe_turn(node->scribe, now);
     atomic_store(&node->is_scribe_idle, scribe_is_caught_up(node->scribe));
+    node_recall_run(node, scribe_is_caught_up(node->scribe), now);
     if (node->edge.mail_flush) {
         node->edge.mail_flush(node->edge.mail_line_ctx);
     }
@@ -551,6 +595,17 @@ enum err node_can_reload(
     return OK;
 }
 
+static void send_config_to_watcher(struct node *node, struct config *config)
+{
+    struct node_config_letter *news =
+            node->watcher != NULL ? mem_new(sizeof *news) : NULL; /* the next reload brings it */
+    if (news != NULL) {
+        news->letter.kind = WATCHER_CONFIG;
+        news->config = config_take(config);
+        mailbox_answer(watcher_mailbox(node->watcher), &news->letter);
+    }
+}
+
 static void send_config(struct node *node, struct config *config)
 {
     static const char consequence[] =
@@ -563,6 +618,7 @@ static void send_config(struct node *node, struct config *config)
             mailbox_answer(&node->loop[i].box, &news->letter);
         }
     }
+    send_config_to_watcher(node, config);
     struct queue_config *news = letter_new(node, sizeof *news, consequence);
     if (news) {
         news->letter.kind = QUEUE_CONFIG;

@@ -29,7 +29,8 @@ struct node_edge {
     struct disk *sandbox; /* where the catcher writes; NULL: no catcher */
     struct net **net;     /* one session loop each */
     uint32_t net_count;
-    struct dns *dns; /* answers on net[0] */
+    struct dns *dns;                      /* answers on net[0] */
+    bool (*is_own_address)(struct ip ip); /* of this host: net_is_local_address, or a test's */
     uint32_t worker_count;
     uint32_t pid;                                  /* for log lines */
     void (*mail_line)(void *ctx, struct str line); /* finished mail log lines; NULL: none */
@@ -88,6 +89,8 @@ bool control_wait(struct control *control, uint64_t wait_ms);
 /* Status and JSON body; valid until control_free. */
 uint16_t control_status(const struct control *control);
 struct str control_body(const struct control *control);
+/* With 405: the methods that there are, "GET" or "POST" (RFC 9110 15.5.6); else "". */
+const char *control_allow(const struct control *control);
 void control_free(struct control *control); /* NULL is fine, also before it is complete */
 /* Called by the control API for POST /v1/reload; loads the file again. E_SYNTAX: *ret_text says. */
 void node_on_reload(

@@ -22,7 +22,8 @@
 /* Letters of a loop's own, beside those of submit and deliver. */
 enum node_loop_letter {
     NODE_LOOP_CONFIG = 0x300, /* struct node_config_letter */
-    NODE_LOOP_STOP            /* struct letter */
+    NODE_LOOP_STOP,           /* struct letter */
+    NODE_LOOP_ADDRESSES       /* struct node_addresses, addresses.c */
 };
 struct node_config_letter {
     struct letter letter;
@@ -32,6 +33,7 @@ enum node_work_letter {
     NODE_WORK_AUTH = 0x400, /* struct submit_auth */
     NODE_WORK_PREPARE,      /* struct queue_prepare */
     NODE_WORK_DSN,          /* struct queue_dsn */
+    NODE_WORK_RECALL,       /* struct node_recall, recall.c */
     NODE_WORK_DSN_KEPT      /* struct keeper_accept, back from the keeper */
 };
 
@@ -41,8 +43,9 @@ struct node_loop {
     struct net *net;
     struct submit *submit;
     struct deliver *deliver;
-    struct router *router;   /* loop 0 only */
-    struct catcher *catcher; /* loop 0 of a sandbox only */
+    struct router *router;    /* loop 0 only */
+    struct node_asker *asker; /* loop 0 only */
+    struct catcher *catcher;  /* loop 0 of a sandbox only */
     bool is_stopping, is_refusing;
     _Atomic bool is_idle;
 };
@@ -86,6 +89,9 @@ struct node {
     _Atomic bool is_scribe_idle;
     _Atomic bool is_keeper_idle; /* all it has taken is durable */
     _Atomic bool is_refusing;    /* the spool takes nothing more: sessions say so at MAIL */
+    struct node_recall *recall;  /* the scribe's, until it has caught up after a start */
+    struct identity_addresses *addresses; /* under config_lock; made when first wanted */
+    struct watcher *watcher; /* its runner's, set before there are threads; NULL: none */
     struct wall started_at;
     enum err (*reload)(void *ctx, struct buf *ret_text);
     void *reload_ctx;
@@ -109,6 +115,14 @@ void node_worker_close(
         struct node_worker *worker); /* hands letters back to the queue, to be freed */
 void node_worker_turn(struct node_worker *worker, struct mono now);
 void node_worker_send(struct node *node, struct letter *letter, uint32_t kind);
+
+/* recall.c: at the restoring of each message; in each turn of the scribe; on a worker */
+void node_recall_note(struct node *node, uint64_t msg_id, const struct spool_open_rcpt *rcpts,
+        uint32_t rcpt_count);
+void node_recall_run(struct node *node, bool is_caught_up, struct mono now);
+void node_recall_step(struct node *node, struct letter *letter);
+void node_recall_drop(struct letter *letter);
+void node_recall_free(struct node_recall *recall); /* NULL is fine */
 
 /* loop.c */
 MUST_USE enum err node_loop_open(struct node *node, uint32_t index, struct why *why);

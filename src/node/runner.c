@@ -45,6 +45,14 @@ static struct mono turn(struct owner_thread *thread)
     return node_owner_turn(thread->runner->node, thread->index, clock_mono(clock_real()));
 }
 
+/* One that waits at its box: whom it wrote to is woken once a turn, not once a letter. */
+static struct mono turn_and_wake(struct owner_thread *thread)
+{
+    struct mono due = turn(thread);
+    mailbox_flush();
+    return due;
+}
+
 /* ---- loops: their turns are called by the net ---- */
 
 static void wake_loop(void *ctx)
@@ -57,6 +65,7 @@ static void loop_turn(void *ctx)
     struct owner_thread *thread = ctx;
     if (atomic_load(&thread->is_ending)) {
         node_owner_end(thread->runner->node, thread->index, clock_mono(clock_real()));
+        mailbox_flush();
         net_stop_real(thread->net);
         return;
     }
@@ -67,6 +76,7 @@ static void loop_turn(void *ctx)
 static void *loop_run(void *ctx)
 {
     struct owner_thread *thread = ctx;
+    mailbox_defer(); /* the net flushes at the end of each of its rounds */
     loop_turn(thread);
     net_run_real(thread->net, loop_turn, thread);
     return NULL;
@@ -90,7 +100,7 @@ static void run_dry(struct owner_thread *thread)
     uint64_t soon_ms = is_writer ? RUNNER_SETTLE_MS : 0;
     struct mono end = mono_after(clock_mono(clock_real()), RUNNER_DRY_MS_MAX);
     for (;;) {
-        uint64_t left_ms = wait_ms(turn(thread));
+        uint64_t left_ms = wait_ms(turn_and_wake(thread));
         bool is_dry = mailbox_count(thread->owner.box) == 0 && left_ms > soon_ms;
         if (is_dry || mono_is_due(end, clock_mono(clock_real()))) {
             break;
@@ -100,13 +110,15 @@ static void run_dry(struct owner_thread *thread)
         }
     }
     node_owner_end(thread->runner->node, thread->index, clock_mono(clock_real()));
+    mailbox_flush();
 }
 
 static void *owner_run(void *ctx)
 {
     struct owner_thread *thread = ctx;
+    mailbox_defer();
     while (!atomic_load(&thread->is_ending)) {
-        uint64_t left_ms = wait_ms(turn(thread));
+        uint64_t left_ms = wait_ms(turn_and_wake(thread));
         if (left_ms > 0) {
             mailbox_wait(thread->owner.box, left_ms);
         }

@@ -8,6 +8,7 @@
  */
 #include "node/runner_priv.h"
 #include "node/serve_priv.h"
+#include "node/watcher_priv.h"
 
 #include "core/str.h"
 #include "core/time.h"
@@ -44,6 +45,8 @@ struct serve {
     struct node *node;
     struct runner *runner;
     struct control_http *http;
+    struct starter *starter;
+    struct watcher *watcher;     /* NULL: nothing is watched */
     pthread_mutex_t reload_lock; /* SIGHUP and the control API: one at a time, from reading on */
 };
 
@@ -185,6 +188,7 @@ static enum err open_node(struct serve *serve, struct why *why)
         .history = serve->history,
         .sandbox = serve->sandbox,
         .net = serve->net,
+        .is_own_address = net_is_local_address,
         .net_count = serve->net_count,
         .dns = serve->dns,
         .worker_count = default_count(serve->config->worker_count, NODE_WORKER_COUNT_MAX),
@@ -222,6 +226,27 @@ static enum err probe_ports(struct serve *serve, struct why *why)
     return OK;
 }
 
+/* Mail goes without it, too. In a sandbox nothing leaves for the world, so nothing is watched. */
+static void open_watcher(struct serve *serve)
+{
+    struct why why = { 0 };
+    if (serve->config->is_sandbox) {
+        return;
+    }
+    enum err err = watcher_open(serve->node, serve->starter, &serve->watcher, &why);
+    if (err == OK) {
+        serve->node->watcher = serve->watcher;
+    } else {
+        log_error(&serve->log, "watch", "nothing is watched: %s",
+                why.text[0] ? why.text : err_name(err));
+    }
+}
+
+static enum err start_watcher(struct serve *serve, struct why *why)
+{
+    return serve->watcher != NULL ? watcher_start(serve->watcher, why) : OK;
+}
+
 static enum err start_all(struct serve *serve, struct why *why)
 {
     enum err err = log_sink_start(serve->sink, why);
@@ -242,7 +267,11 @@ static enum err start_all(struct serve *serve, struct why *why)
         err = node_listen(serve->node, why);
     }
     if (err == OK) {
+        open_watcher(serve);
         err = runner_start(serve->node, serve->net, &serve->runner, why);
+    }
+    if (err == OK) {
+        err = start_watcher(serve, why);
     }
     if (err == OK) {
         err = control_http_open(serve->node, serve->config->control_path, &serve->http, why);
@@ -255,6 +284,7 @@ static void drain(struct serve *serve)
 {
     struct mono end = mono_after(clock_mono(clock_real()), SERVE_STOP_MS_MAX);
     node_stop(serve->node);
+    watcher_refuse(serve->watcher);
     while (!node_is_stopped(serve->node) && !mono_is_due(end, clock_mono(clock_real()))) {
         usleep(SERVE_POLL_MS * 1000);
     }
@@ -267,7 +297,9 @@ static void end_all(struct serve *serve)
         drain(serve);
     }
     control_http_close(serve->http); /* while there is somebody to answer the last questions */
+    watcher_stop(serve->watcher);
     runner_end(serve->runner);
+    watcher_free(serve->watcher); /* nobody can write to it any more */
     if (serve->dns) {
         serve->dns->ops->close(serve->dns); /* before the router that its answers would go to */
     }
@@ -399,14 +431,20 @@ int serve_run(const struct serve_options *options)
     struct serve serve = { .options = options };
     struct why why = { 0 };
     settle_process();
+    if (starter_open(&serve.starter, &why) != OK) { /* before secrets are read, and threads run */
+        fprintf(stderr, "outpost: alert commands cannot be run: %s\n", why.text);
+        serve.starter = NULL;
+    }
     int code = read_config(&serve);
     if (code != EXIT_GOOD) {
+        starter_close(serve.starter);
         return code;
     }
     int signals = signals_open();
     if (signals < 0 || log_sink_open(serve.config, &serve.sink, &why) != OK) {
         fprintf(stderr, "outpost: %s\n", why.text[0] ? why.text : "no descriptor for signals");
         config_give(serve.config);
+        starter_close(serve.starter);
         return EXIT_WANTING;
     }
     serve.log = (struct log){ .level_min = LOG_INFO_, .sink = log_sink_line, .ctx = serve.sink };
@@ -415,6 +453,7 @@ int serve_run(const struct serve_options *options)
     log_sink_close(serve.sink);
     pthread_mutex_destroy(&serve.reload_lock);
     config_give(serve.config);
+    starter_close(serve.starter);
     close(signals);
     return code;
 }

@@ -40,6 +40,9 @@ static enum err sign_with_all(const struct config_domain *domain,
         const struct spool_envelope *envelope, struct str header, struct buf *ret_fields)
 {
     for (uint32_t i = 0; i < domain->key_count; i++) {
+        if (domain->key[i].is_inactive) {
+            continue;
+        }
         struct dkim_signing how = {
             .domain = domain->name,
             .selector = domain->key[i].selector,
@@ -65,7 +68,8 @@ static enum err sign(struct queue_prepare *job)
         return E_CORRUPT;
     }
     const struct config_domain *domain = config_domain_for(job->config, envelope.from_domain);
-    if (domain == NULL || domain->key_count == 0 || !(envelope.flags & SPOOL_MSG_BODY_HASH)) {
+    if (domain == NULL || config_domain_active_key_count(domain) == 0 ||
+            !(envelope.flags & SPOOL_MSG_BODY_HASH)) {
         why_set(&job->why, "no DKIM key for %.*s: configure one under domain, then reload",
                 STR_ARG(envelope.from_domain));
         return E_NOT_FOUND;
@@ -353,6 +357,9 @@ void node_worker_turn(struct node_worker *worker, struct mono now)
         case NODE_WORK_DSN:
             report(worker, CONTAINER_OF(letter, struct queue_dsn, letter));
             break;
+        case NODE_WORK_RECALL:
+            node_recall_step(worker->node, letter);
+            break;
         default:
             ASSERT(letter->kind == NODE_WORK_DSN_KEPT);
             report_kept(worker, CONTAINER_OF(letter, struct keeper_accept, letter));
@@ -361,6 +368,7 @@ void node_worker_turn(struct node_worker *worker, struct mono now)
         if (is_counted) {
             atomic_fetch_sub(&worker->busy_count, 1);
         }
+        mailbox_flush(); /* each took long enough that its answer should not wait for the next */
         letter = next;
     }
 }
@@ -374,6 +382,8 @@ void node_worker_close(struct node_worker *worker)
         struct letter *next = letter->next;
         if (letter->kind == NODE_WORK_AUTH) {
             submit_auth_free(CONTAINER_OF(letter, struct submit_auth, letter));
+        } else if (letter->kind == NODE_WORK_RECALL) {
+            node_recall_drop(letter);
         } else if (letter->kind == NODE_WORK_DSN_KEPT) {
             struct keeper_accept *accept = CONTAINER_OF(letter, struct keeper_accept, letter);
             queue_dsn_free(accept->reply.ctx);

@@ -17,10 +17,15 @@ static struct pending *pending_at(const struct queue *q, uint32_t pending)
 
 /* ---- the record, then the state ---- */
 
-static uint16_t act_reason(struct queue *q, const char *verb, struct str author, struct str reason)
+uint16_t act_reason(
+        struct queue *q, enum spool_ctl_action action, struct str author, struct str reason)
 {
     char text[REASON_BYTES_MAX];
-    size_t len = fmt(text, sizeof text, "%s by %.*s%s%.*s", verb,
+    if (action != SPOOL_CTL_HOLD && action != SPOOL_CTL_BOUNCE) {
+        return 0;
+    }
+    size_t len = fmt(text, sizeof text, "%s by %.*s%s%.*s",
+            action == SPOOL_CTL_HOLD ? "held" : "bounced",
             STR_ARG(str_sub(author, 0, ACT_TEXT_BYTES_MAX / 3)), reason.len ? ": " : "",
             STR_ARG(str_sub(reason, 0, ACT_TEXT_BYTES_MAX)));
     return reason_take(q, 0, (struct str){ 0 }, str_of(text, len), (struct str){ 0 });
@@ -93,10 +98,7 @@ enum err act_ctl(struct queue *q, struct group *group, enum spool_ctl_action act
     if (err != OK) {
         return err;
     }
-    uint16_t why = 0;
-    if (action == SPOOL_CTL_HOLD || action == SPOOL_CTL_BOUNCE) {
-        why = act_reason(q, action == SPOOL_CTL_HOLD ? "held" : "bounced", author, reason);
-    }
+    uint16_t why = act_reason(q, action, author, reason);
     for (uint32_t i = 0; i < group->count; i++) {
         rcpt_act(q, group->rcpt[i], action, why);
     }
@@ -230,6 +232,7 @@ static enum err act_on_active(
         err = *pending == NONE ? pending_new(q, ask, pending) : OK;
         err = err == OK ? pending_set(q, rcpt, *pending) : err;
         ask->changed_count += err == OK;
+        ask->pending_count += err == OK;
     }
     return err;
 }

@@ -84,8 +84,8 @@ static struct group job_gather(struct queue *q, uint32_t lane, uint32_t first)
 
 static struct mono waiting_since(const struct queue *q, const struct rcpt *r)
 {
-    int64_t ms = r->attempts ? wheel_time(&q->wheel, r->due).ms : msg_at(q, r->msg)->born_ms;
-    return (struct mono){ ms < q->now.ms ? ms : q->now.ms };
+    struct mono since = r->attempts ? wheel_time(&q->wheel, r->due) : msg_born(msg_at(q, r->msg));
+    return since.ms < q->now.ms ? since : q->now;
 }
 
 static void letter_fill(

@@ -4,87 +4,23 @@
  */
 #include "queue/queue_priv.h"
 
-enum { INDEX_CAP_MIN = 64 };
-
-/* ---- by id: open addressing over message numbers; the ids themselves stand in the messages ----
- */
-
-static uint32_t index_home(const struct msg_index *index, uint64_t msg_id)
+static uint64_t key_of(const void *ctx, uint32_t msg)
 {
-    return (uint32_t)queue_mix(msg_id) & (index->cap - 1);
-}
-
-static void index_put(const struct queue *q, struct msg_index *index, uint32_t msg)
-{
-    uint32_t at = index_home(index, msg_at(q, msg)->msg_id);
-    while (index->slot[at]) {
-        at = (at + 1) & (index->cap - 1);
-    }
-    index->slot[at] = msg + 1;
-    index->count++;
-}
-
-static enum err index_make_room(struct queue *q)
-{
-    struct msg_index *index = &q->index;
-    if ((uint64_t)index->count + 1 <= (uint64_t)index->cap / 4 * 3) {
-        return OK;
-    }
-    struct msg_index bigger = { .cap = index->cap ? index->cap * 2 : INDEX_CAP_MIN };
-    bigger.slot = bigger.cap ? mem_new(bigger.cap * sizeof *bigger.slot) : NULL;
-    if (bigger.slot == NULL) {
-        return E_NOMEM;
-    }
-    for (uint32_t i = 0; i < index->cap; i++) {
-        if (index->slot[i]) {
-            index_put(q, &bigger, index->slot[i] - 1);
-        }
-    }
-    mem_free(index->slot);
-    *index = bigger;
-    return OK;
-}
-
-static uint32_t index_seek(const struct queue *q, uint64_t msg_id)
-{
-    const struct msg_index *index = &q->index;
-    if (index->count == 0) {
-        return NONE;
-    }
-    uint32_t at = index_home(index, msg_id);
-    while (index->slot[at] && msg_at(q, index->slot[at] - 1)->msg_id != msg_id) {
-        at = (at + 1) & (index->cap - 1);
-    }
-    return index->slot[at] ? at : NONE;
-}
-
-/* Those behind the gap move into it where their way leads over it; so no gap stays in a chain. */
-static void index_del(struct queue *q, uint64_t msg_id)
-{
-    struct msg_index *index = &q->index;
-    uint32_t gap = index_seek(q, msg_id), mask = index->cap - 1;
-    ASSERT(gap != NONE);
-    for (uint32_t at = (gap + 1) & mask; index->slot[at]; at = (at + 1) & mask) {
-        uint32_t home = index_home(index, msg_at(q, index->slot[at] - 1)->msg_id);
-        if (((at - home) & mask) >= ((at - gap) & mask)) {
-            index->slot[gap] = index->slot[at];
-            gap = at;
-        }
-    }
-    index->slot[gap] = 0;
-    index->count--;
+    return msg_at(ctx, msg)->msg_id;
 }
 
 uint32_t msg_find(const struct queue *q, uint64_t msg_id)
 {
-    uint32_t at = index_seek(q, msg_id);
-    return at == NONE ? NONE : q->index.slot[at] - 1;
+    uint32_t msg;
+    struct numset_keys keys = { key_of, q };
+    return numset_find(&q->msg_set, &keys, msg_id, &msg) ? msg : NONE;
 }
 
-void msg_index_done(struct msg_index *index)
+static void msg_unset(struct queue *q, uint64_t msg_id)
 {
-    mem_free(index->slot);
-    *index = (struct msg_index){ 0 };
+    uint32_t msg;
+    bool is_there = numset_del(&q->msg_set, &(struct numset_keys){ key_of, q }, msg_id, &msg);
+    ASSERT(is_there);
 }
 
 /* ---- coming and going ---- */
@@ -109,23 +45,43 @@ static void rcpt_begin(struct queue *q, uint32_t msg, uint32_t rcpt, uint32_t nu
     q->rcpt_count[QUEUE_VIEW_QUEUED]++;
 }
 
+static enum err long_new(struct queue *q, struct msg *m)
+{
+    uint32_t number;
+    uint32_t *run = mem_new(run_count_of(m) * sizeof *run);
+    enum err err = run ? slab_take(&q->longs, &number) : E_NOMEM;
+    if (err != OK) {
+        mem_free(run);
+        return err;
+    }
+    long_at(q, number)->run = run;
+    m->run = number;
+    return OK;
+}
+
+static void long_free(struct queue *q, struct msg *m)
+{
+    if (msg_is_long(m) && m->run != NONE) {
+        mem_free(long_at(q, m->run)->run);
+        slab_give(&q->longs, m->run);
+    }
+}
+
 static enum err msg_take_runs(struct queue *q, uint32_t msg)
 {
     struct msg *m = msg_at(q, msg);
-    if (m->rcpt_count > RCPT_RUN_COUNT_MAX) {
-        m->runs = mem_new(run_count_of(m) * sizeof *m->runs);
-        if (m->runs == NULL) {
-            return E_NOMEM;
-        }
+    enum err err = msg_is_long(m) ? long_new(q, m) : OK;
+    if (err != OK) {
+        return err;
     }
     for (uint32_t number = 0; number < m->rcpt_count; number += RCPT_RUN_COUNT_MAX) {
         uint32_t left = m->rcpt_count - number, first;
         left = left < RCPT_RUN_COUNT_MAX ? left : RCPT_RUN_COUNT_MAX;
-        enum err err = rcpt_run_take(q, left, &first);
+        err = rcpt_run_take(q, left, &first);
         if (err != OK) {
             return err;
         }
-        *(m->rcpt_count > RCPT_RUN_COUNT_MAX ? &m->runs[number >> RCPT_RUN_ORDER_MAX] : &m->run) =
+        *(msg_is_long(m) ? &long_at(q, m->run)->run[number >> RCPT_RUN_ORDER_MAX] : &m->run) =
                 first;
         for (uint32_t i = 0; i < left; i++) {
             rcpt_begin(q, msg, first + i, number + i);
@@ -174,9 +130,7 @@ static void msg_free(struct queue *q, uint32_t msg)
         }
     }
     shelf_drop(q, msg);
-    if (m->rcpt_count > RCPT_RUN_COUNT_MAX) {
-        mem_free(m->runs);
-    }
+    long_free(q, m);
     slab_give(&q->msgs, msg);
 }
 
@@ -184,18 +138,15 @@ static void msg_fill(
         struct queue *q, struct msg *m, uint64_t msg_id, const struct spool_envelope *envelope)
 {
     m->msg_id = msg_id;
-    m->shelf = NONE;
-    m->born_ms = q->now.ms;
-    m->accepted_ms = envelope->accepted_at.ms;
+    m->shelf = NO_SHELF;
+    time48_set(m->born, q->now.ms);
+    time48_set(m->accepted, envelope->accepted_at.ms);
     m->content_bytes =
             envelope->content_bytes < UINT32_MAX ? (uint32_t)envelope->content_bytes : UINT32_MAX;
     m->flags = (uint8_t)((envelope->flags & SPOOL_MSG_SIGN ? MSG_SIGN : 0) |
                          (envelope->sender.len == 0 ? MSG_NULL_SENDER : 0));
     m->rcpt_count = (uint16_t)envelope->rcpt_count; /* ≤ SPOOL_RCPT_COUNT_MAX by decoding */
     m->run = NONE;
-    if (m->rcpt_count > RCPT_RUN_COUNT_MAX) {
-        m->runs = NULL;
-    }
 }
 
 enum err msg_new(
@@ -203,7 +154,7 @@ enum err msg_new(
 {
     uint32_t msg;
     uint8_t stream;
-    enum err err = index_make_room(q);
+    enum err err = numset_reserve(&q->msg_set, &(struct numset_keys){ key_of, q }, 1);
     if (err == OK) {
         err = policy_stream(q, envelope->stream, &stream);
     }
@@ -224,7 +175,7 @@ enum err msg_new(
         msg_free(q, msg);
         return err;
     }
-    index_put(q, &q->index, msg);
+    numset_put(&q->msg_set, msg_id, msg);
     q->msg_count++;
     *ret_msg = msg;
     return OK;
@@ -235,14 +186,14 @@ void msg_check(struct queue *q, uint32_t msg)
     struct msg *m = msg_at(q, msg);
     if (m->open_count == 0) {
         report_forget(q, msg);
-        index_del(q, m->msg_id);
+        msg_unset(q, m->msg_id);
         msg_free(q, msg);
         if (--q->msg_count == 0) {
             rcpt_pool_trim(q);
         }
         return;
     }
-    if (m->hot_count == 0 && m->shelf != NONE) {
+    if (m->hot_count == 0 && m->shelf != NO_SHELF) {
         shelf_drop(q, msg);
     }
     if (m->failed_count) {
@@ -250,18 +201,20 @@ void msg_check(struct queue *q, uint32_t msg)
     }
 }
 
+void msg_set_where(struct msg *msg, const struct spool_where *where)
+{
+    bool is_place = spool_where_pack(where, &msg->place); /* the spool has it in such a place */
+    ASSERT(is_place);
+}
+
 void msg_free_all(struct queue *q)
 {
-    for (uint32_t i = 0; i < q->index.cap; i++) {
-        if (q->index.slot[i] == 0) {
-            continue;
-        }
-        struct msg *m = msg_at(q, q->index.slot[i] - 1);
-        shelf_drop(q, q->index.slot[i] - 1);
-        if (m->rcpt_count > RCPT_RUN_COUNT_MAX) {
-            mem_free(m->runs);
-        }
+    uint32_t msg;
+    for (uint32_t at = 0; numset_walk(&q->msg_set, &at, &msg);) {
+        shelf_drop(q, msg);
+        long_free(q, msg_at(q, msg));
     }
+    numset_done(&q->msg_set);
 }
 
 /* ---- accepted ---- */
@@ -305,7 +258,7 @@ static enum err accepted_take(
     if (err != OK) {
         return err;
     }
-    msg_at(q, msg)->where = news->where;
+    msg_set_where(msg_at(q, msg), &news->where);
     shelf_put(q, msg, &envelope->ulid, news->envelope, news->content, NULL);
     mem_free(news);
     msg_place_all(q, msg);
@@ -402,6 +355,15 @@ static void restore_all(
     }
 }
 
+void queue_expect(struct queue *q, uint64_t msg_count)
+{
+    struct numset_keys keys = { key_of, q };
+    if (msg_count <= NUMSET_COUNT_MAX &&
+            numset_reserve(&q->msg_set, &keys, (uint32_t)msg_count) != OK) {
+        log_warn(q->log, "queue", "little memory: the queue is restored in small steps");
+    }
+}
+
 enum err queue_restore(struct queue *q, const struct spool_open_msg *msg,
         const struct spool_open_rcpt *rcpts, uint32_t rcpt_count,
         const struct spool_envelope *envelope)
@@ -425,9 +387,10 @@ enum err queue_restore(struct queue *q, const struct spool_open_msg *msg,
         return err;
     }
     struct msg *m = msg_at(q, number);
-    m->where = msg->where;
-    m->accepted_ms = msg->accepted_at.ms;
-    m->born_ms = msg_born_at_restore(q->now, q->wall, msg->accepted_at, &q->stream[m->stream]);
+    msg_set_where(m, &msg->where);
+    time48_set(m->accepted, msg->accepted_at.ms);
+    time48_set(
+            m->born, msg_born_at_restore(q->now, q->wall, msg->accepted_at, &q->stream[m->stream]));
     restore_all(q, number, rcpts, rcpt_count);
     msg_check(q, number);
     return OK;

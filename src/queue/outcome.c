@@ -7,6 +7,8 @@
  */
 #include "queue/queue_priv.h"
 
+#include "core/crash.h"
+
 enum { GAVE_UP_BYTES_MAX = REASON_BYTES_MAX + 200 };
 
 enum err outcome_record(struct queue *q, enum spool_record_type type, uint64_t msg_id)
@@ -22,6 +24,7 @@ enum err outcome_record(struct queue *q, enum spool_record_type type, uint64_t m
     record->letter.kind = KEEPER_RECORD;
     record->wish = KEEPER_WANTS_NOTHING;
     q->ports.record(q->ports.ctx, record);
+    CRASH_POINT("outcome.sent");
     return OK;
 }
 
@@ -119,6 +122,9 @@ static enum err fate_record(
     outcome->maybe_duplicate |= all_maybe_duplicate(q, group);
     buf_clear(&q->payload);
     spool_outcome_encode(&q->payload, outcome);
+    if (outcome->code >= 400 && q->ports.refused != NULL) {
+        q->ports.refused(q->ports.ctx, outcome->text);
+    }
     return outcome_record(q, SPOOL_OUTCOME, m->msg_id);
 }
 

@@ -27,7 +27,8 @@ uint64_t queue_retry_delay_ms(uint64_t first_ms, uint64_t max_ms, uint32_t tries
 
 uint64_t msg_age_ms(const struct queue *q, const struct msg *msg)
 {
-    return q->now.ms > msg->born_ms ? (uint64_t)(q->now.ms - msg->born_ms) : 0;
+    int64_t born_ms = msg_born(msg).ms;
+    return q->now.ms > born_ms ? (uint64_t)(q->now.ms - born_ms) : 0;
 }
 
 int64_t msg_born_at_restore(

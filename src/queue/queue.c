@@ -11,6 +11,7 @@ enum { BOX_COUNT_MAX = 65536, PAYLOAD_BYTES_MAX = 4 << 20 };
 static void queue_init(struct queue *q)
 {
     slab_init(&q->msgs, sizeof(struct msg));
+    slab_init(&q->longs, sizeof(struct long_msg));
     slab_init(&q->domains, sizeof(struct domain));
     slab_init(&q->places, sizeof(struct place));
     slab_init(&q->gates, sizeof(struct gate));
@@ -101,6 +102,9 @@ static void letter_free(struct queue *q, struct letter *letter)
     case QUEUE_DSN_FAILED:
         queue_dsn_free(CONTAINER_OF(letter, struct queue_dsn, letter));
         return;
+    case QUEUE_RECALL:
+        queue_recall_free(CONTAINER_OF(letter, struct queue_recall, letter));
+        return;
     case QUEUE_ASK:
         view_answer(q, CONTAINER_OF(letter, struct queue_ask, letter), E_CLOSED);
         return;
@@ -144,8 +148,8 @@ void queue_free(struct queue *q)
     domain_free_all(q);
     reason_free_all(q);
     policy_done(q);
-    msg_index_done(&q->index);
     slab_done(&q->msgs);
+    slab_done(&q->longs);
     slab_done(&q->rcpts.slab);
     slab_done(&q->jobs);
     buf_done(&q->payload);
@@ -163,7 +167,7 @@ static void letter_moved(struct queue *q, struct queue_moved *news)
 {
     uint32_t msg = msg_find(q, news->msg_id);
     if (msg != NONE) {
-        msg_at(q, msg)->where = news->where;
+        msg_set_where(msg_at(q, msg), &news->where);
     }
     mem_free(news);
 }
@@ -207,6 +211,10 @@ static enum err letter_take(struct queue *q, struct letter *letter)
         return OK;
     case QUEUE_DSN_FAILED:
         report_failed(q, CONTAINER_OF(letter, struct queue_dsn, letter));
+        return OK;
+    case QUEUE_RECALL:
+        reason_recall(q, CONTAINER_OF(letter, struct queue_recall, letter));
+        letter_free(q, letter);
         return OK;
     case QUEUE_ASK:
         view_ask(q, CONTAINER_OF(letter, struct queue_ask, letter));

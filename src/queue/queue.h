@@ -89,6 +89,7 @@ enum queue_letter_kind {
     QUEUE_MOVED,      /* struct queue_moved */
     QUEUE_NOTIFIED,   /* struct queue_notified */
     QUEUE_DSN_FAILED, /* struct queue_dsn, back: nothing was kept of it, it is tried again later */
+    QUEUE_RECALL,     /* struct queue_recall */
     QUEUE_ASK,        /* struct queue_ask: list, explain, actions, stats */
     QUEUE_CONFIG,     /* struct queue_config: a new snapshot */
     QUEUE_STOP        /* struct letter: start nothing more */
@@ -138,6 +139,20 @@ struct queue_notified {
     uint32_t rcpt_count;
     uint16_t rcpt[];
 };
+/* Why restored recipients wait, are held or failed; who has a newer reason keeps it. */
+struct queue_recall {
+    struct letter letter;
+    struct queue_word {
+        uint64_t msg_id;
+        uint16_t rcpt;
+        enum spool_ctl_action action; /* HOLD, BOUNCE: author and text are the operator's; or 0 */
+        uint16_t code;
+        struct str enhanced, text, remote_host, author; /* in arena */
+    } * word;                                           /* in arena */
+    uint32_t word_count;
+    struct arena arena;
+};
+void queue_recall_free(struct queue_recall *recall);
 struct queue_config {
     struct letter letter;
     struct config *config; /* counted */
@@ -218,7 +233,8 @@ struct queue_ask {
     struct queue_view *view;
     uint32_t view_count;
     uint64_t next_after;    /* LIST: filter.after of the next page; 0: this was the last */
-    uint64_t changed_count; /* ACT: recipients acted on; active ones when their attempt ends */
+    uint64_t changed_count; /* ACT: recipients acted on … */
+    uint64_t pending_count; /* … of those the ones under way: not on record before that ends */
     struct queue_stats {
         uint64_t msgs, rcpts[QUEUE_VIEW_COUNT];
         uint64_t delivered, deferred, bounced, expired, in_doubt, cancelled; /* since start */
@@ -239,12 +255,16 @@ struct queue_ports {
     void (*prepare)(void *ctx, struct queue_prepare *prepare); /* given to a worker */
     void (*record)(void *ctx, struct keeper_record *record);   /* given to the keeper */
     void (*compose_dsn)(void *ctx, struct queue_dsn *dsn);     /* given to a worker */
+    /* A reply of 4xx or 5xx, in words; this call only. NULL is fine. */
+    void (*refused)(void *ctx, struct str text);
 };
 struct queue;
 /* config: one reference is taken, the caller keeps its own. log may be NULL. E_NOMEM. */
 MUST_USE enum err queue_new(struct clock *clock, struct entropy *entropy, const struct log *log,
         struct config *config, const struct queue_ports *ports, struct queue **ret_queue);
 struct mailbox *queue_mailbox(struct queue *queue);
+/* At start, before the first restore: makes room for so many messages at once, as far as it can. */
+void queue_expect(struct queue *queue, uint64_t msg_count);
 /* At start, before the first turn: an open message from the spool, its envelope decoded. Domains
  * and stream are taken from it; nothing of it is kept. No port is called. E_NOMEM; E_CORRUPT:
  * recipients and envelope do not fit each other; E_EXISTS: known already. */

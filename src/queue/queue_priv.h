@@ -12,6 +12,7 @@
 #include "core/heap.h"
 #include "core/list.h"
 #include "core/map.h"
+#include "core/numset.h"
 #include "core/str.h"
 #include "core/time.h"
 #include "queue/queue.h"
@@ -101,15 +102,13 @@ enum msg_flag {
 };
 struct msg {
     uint64_t msg_id;
-    int64_t born_ms;     /* mono; age counts from here (plan.c) */
-    int64_t accepted_ms; /* wall, for people */
-    union {
-        uint32_t run;   /* up to RCPT_RUN_COUNT_MAX recipients: the first one's number */
-        uint32_t *runs; /* else one such number per RCPT_RUN_COUNT_MAX; mem_new */
-    };
-    struct spool_where where;
+    uint16_t born[3];     /* msg_born: 48 bits, mono; age counts from here (plan.c) */
+    uint16_t accepted[3]; /* msg_accepted_at: 48 bits, wall, for people */
+    struct spool_place place;
+    uint16_t shelf; /* its bytes in memory, or NO_SHELF */
+    uint32_t run;   /* up to RCPT_RUN_COUNT_MAX recipients: the first one's number; else that of
+                       a struct long_msg */
     uint32_t content_bytes;
-    uint32_t shelf;      /* its bytes in memory, or NONE */
     uint16_t rcpt_count; /* 0: a free slot */
     uint16_t open_count;
     uint16_t hot_count; /* SITE, READY, STAGED, GO, ACTIVE */
@@ -118,8 +117,14 @@ struct msg {
     uint8_t stream;
     uint8_t flags;
 };
-static_assert(sizeof(struct msg) == 64, "a message is 64 bytes");
+static_assert(sizeof(struct msg) == 48, "a message is 48 bytes");
+#define NO_SHELF UINT16_MAX
+static_assert(SHELF_COUNT_MAX + PREPARE_COUNT_MAX < NO_SHELF, "numbers of shelves are 16 bits");
 static_assert(SPOOL_RCPT_COUNT_MAX <= UINT16_MAX, "counts of recipients are 16 bits");
+
+struct long_msg {  /* of a message with more recipients than a run */
+    uint32_t *run; /* numbers of first ones, each of a run of RCPT_RUN_COUNT_MAX; mem_new */
+};
 
 struct rcpt_list {
     uint32_t first, last, count; /* empty: NONE, NONE, 0 */
@@ -246,11 +251,6 @@ struct pending { /* an action that waits for an attempt to end */
 /* ---- the scheduler ----------------------------------------------------------------------------
  */
 
-struct msg_index {
-    uint32_t *slot; /* message number + 1; 0: empty */
-    uint32_t cap, count;
-};
-
 struct queue {
     struct clock *clock;
     const struct log *log;
@@ -267,7 +267,8 @@ struct queue {
     bool is_short; /* memory ran out in this turn: come back in RETRY_SOON_MS */
 
     struct slab msgs;
-    struct msg_index index;
+    struct slab longs;     /* struct long_msg */
+    struct numset msg_set; /* numbers in msgs, by msg_id */
     struct rcpt_pool rcpts;
     struct wheel wheel;
 
@@ -336,6 +337,36 @@ static inline struct msg *msg_at(const struct queue *q, uint32_t msg)
 {
     return slab_at(&q->msgs, msg);
 }
+/* Times of 48 bits: four thousand years each way. */
+static inline int64_t time48_ms(const uint16_t bits[3])
+{
+    uint64_t ms = (uint64_t)bits[2] << 32 | (uint32_t)bits[1] << 16 | bits[0];
+    return (int64_t)(ms << 16) >> 16;
+}
+static inline void time48_set(uint16_t bits[3], int64_t ms)
+{
+    static const int64_t max_ms = (INT64_C(1) << 47) - 1;
+    ms = ms > max_ms ? max_ms : ms < -max_ms ? -max_ms : ms;
+    for (uint32_t i = 0; i < 3; i++) {
+        bits[i] = (uint16_t)((uint64_t)ms >> 16 * i);
+    }
+}
+static inline struct mono msg_born(const struct msg *msg)
+{
+    return (struct mono){ time48_ms(msg->born) };
+}
+static inline struct spool_where msg_where(const struct msg *msg)
+{
+    return spool_place_where(msg->place);
+}
+static inline bool msg_is_long(const struct msg *msg)
+{
+    return msg->rcpt_count > RCPT_RUN_COUNT_MAX;
+}
+static inline struct long_msg *long_at(const struct queue *q, uint32_t number)
+{
+    return slab_at(&q->longs, number);
+}
 static inline struct lane *lane_at(const struct queue *q, uint32_t lane)
 {
     return slab_at(&q->lanes, lane);
@@ -396,7 +427,7 @@ MUST_USE enum err msg_new(struct queue *q, uint64_t msg_id, const struct spool_e
 uint32_t msg_find(const struct queue *q, uint64_t msg_id); /* NONE */
 void msg_check(
         struct queue *q, uint32_t msg); /* after changes: forgets, reports, gives bytes back */
-void msg_index_done(struct msg_index *index);
+void msg_set_where(struct msg *msg, const struct spool_where *where);
 void msg_free_all(struct queue *q);
 MUST_USE enum err msg_accepted(struct queue *q, struct queue_accepted *news); /* E_NOMEM: again */
 /* Whether its bytes should stay in memory: only where they will be used before long. */
@@ -497,6 +528,7 @@ const struct reason *reason_get(const struct queue *q, uint16_t reason); /* NULL
 struct str reason_text(const struct reason *reason);
 struct str reason_host(const struct reason *reason);
 size_t reason_format(const struct queue *q, uint16_t reason, char *dst, size_t cap_bytes);
+void reason_recall(struct queue *q, const struct queue_recall *recall);
 void reason_free_all(struct queue *q);
 
 /* report.c: DSNs */
@@ -514,6 +546,8 @@ void act_forget_pending(struct queue *q, uint32_t rcpt);
 bool act_is_hold_pending(const struct queue *q, uint32_t rcpt);
 MUST_USE enum err act_ctl(struct queue *q, struct group *group, enum spool_ctl_action action,
         struct str author, struct str reason); /* the record, then the state */
+uint16_t act_reason(struct queue *q, enum spool_ctl_action action, struct str author,
+        struct str reason); /* 0 for those that leave none */
 void act_free_all(struct queue *q);
 
 /* view.c: questions */

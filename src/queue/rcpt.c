@@ -158,8 +158,7 @@ uint32_t rcpt_find(const struct queue *q, uint32_t msg, uint32_t number)
     if (number >= m->rcpt_count) {
         return NONE;
     }
-    uint32_t run =
-            m->rcpt_count > RCPT_RUN_COUNT_MAX ? m->runs[number >> RCPT_RUN_ORDER_MAX] : m->run;
+    uint32_t run = msg_is_long(m) ? long_at(q, m->run)->run[number >> RCPT_RUN_ORDER_MAX] : m->run;
     uint32_t rcpt = run + (number & (RCPT_RUN_COUNT_MAX - 1));
     const struct rcpt *r = rcpt_at(q, rcpt);
     /* a closed one's place may be another message's by now */

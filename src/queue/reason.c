@@ -125,6 +125,38 @@ void reason_give(struct queue *q, uint16_t reason)
     }
 }
 
+/* ---- after a restart ---- */
+
+static void word_recall(struct queue *q, const struct queue_word *word)
+{
+    uint32_t msg = msg_find(q, word->msg_id);
+    uint32_t rcpt = msg == NONE ? NONE : rcpt_find(q, msg, word->rcpt);
+    if (rcpt == NONE || rcpt_at(q, rcpt)->reason) {
+        return; /* closed meanwhile, or a newer one is there */
+    }
+    rcpt_give_reason(q, rcpt,
+            word->action
+                    ? act_reason(q, word->action, word->author, word->text)
+                    : reason_take(q, word->code, word->enhanced, word->text, word->remote_host));
+}
+
+void reason_recall(struct queue *q, const struct queue_recall *recall)
+{
+    for (uint32_t i = 0; i < recall->word_count; i++) {
+        word_recall(q, &recall->word[i]);
+    }
+}
+
+void queue_recall_free(struct queue_recall *recall)
+{
+    if (recall) {
+        arena_done(&recall->arena);
+        mem_free(recall);
+    }
+}
+
+/* ---- for people ---- */
+
 /* "451 4.2.1 later (mx.example)"; a text that begins with its codes keeps them once. */
 size_t reason_format(const struct queue *q, uint16_t reason, char *dst, size_t cap_bytes)
 {

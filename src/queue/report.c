@@ -162,7 +162,7 @@ static enum err report_compose(struct queue *q, struct report *report)
         return E_NOMEM;
     }
     dsn->msg_id = m->msg_id;
-    dsn->where = m->where;
+    dsn->where = msg_where(m);
     dsn->config = config_take(q->config);
     dsn->rcpt_count = group.count;
     for (uint32_t i = 0; i < group.count; i++) {

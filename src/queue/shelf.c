@@ -15,7 +15,7 @@ static struct shelf *shelf_at(const struct queue *q, uint32_t shelf)
 
 struct shelf *shelf_of(const struct queue *q, const struct msg *msg)
 {
-    return msg->shelf == NONE ? NULL : shelf_at(q, msg->shelf);
+    return msg->shelf == NO_SHELF ? NULL : shelf_at(q, msg->shelf);
 }
 
 static bool is_whole(const struct shelf *shelf, const struct msg *msg)
@@ -62,7 +62,7 @@ void shelf_drop(struct queue *q, uint32_t msg)
         shelf_set(q, shelf, NULL, NULL, NULL);
         list_del(&shelf->link);
         slab_give(&q->shelves, m->shelf);
-        m->shelf = NONE;
+        m->shelf = NO_SHELF;
         q->shelf_count--;
     }
 }
@@ -91,13 +91,14 @@ static struct shelf *shelf_add(struct queue *q, uint32_t msg)
 {
     struct msg *m = msg_at(q, msg);
     uint32_t number;
-    ASSERT(m->shelf == NONE);
+    ASSERT(m->shelf == NO_SHELF);
     if (slab_take(&q->shelves, &number) != OK) {
         return NULL;
     }
     struct shelf *shelf = shelf_at(q, number);
     *shelf = (struct shelf){ .msg = msg, .state = SHELF_LACKS };
-    m->shelf = number;
+    ASSERT(number < NO_SHELF); /* shelf_trim keeps them few */
+    m->shelf = (uint16_t)number;
     list_add_first(&q->shelf_list, &shelf->link);
     q->shelf_count++;
     return shelf;
@@ -140,7 +141,7 @@ enum err shelf_ask(struct queue *q, uint32_t msg)
         return E_NOMEM;
     }
     prepare->msg_id = m->msg_id;
-    prepare->where = m->where;
+    prepare->where = msg_where(m);
     prepare->config = config_take(q->config);
     prepare->envelope = blob_take(shelf->envelope);
     prepare->content = blob_take(shelf->content);

@@ -205,12 +205,12 @@ static bool view_fill(
     const struct lane *lane = r->lane == NONE ? NULL : lane_at(q, r->lane);
     *view = (struct queue_view){
         .msg_id = m->msg_id,
-        .where = m->where,
+        .where = msg_where(m),
         .rcpt = r->number,
         .state = rcpt_view(r),
         .tries = r->attempts,
         .maybe_duplicate = (r->flags & RCPT_DUPLICATE) != 0,
-        .accepted_at = { m->accepted_ms },
+        .accepted_at = { time48_ms(m->accepted) },
         .content_bytes = m->content_bytes,
     };
     say(q, r, view, reason, text);
@@ -334,7 +334,7 @@ void view_ask(struct queue *q, struct queue_ask *ask)
     }
     ask->view = NULL;
     ask->view_count = 0;
-    ask->changed_count = ask->next_after = 0;
+    ask->changed_count = ask->pending_count = ask->next_after = 0;
     if (ask->filter.by_msg && ask->ask != QUEUE_ASK_STATS) {
         ask_one(q, ask);
         return;

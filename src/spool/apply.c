@@ -31,7 +31,7 @@ static uint64_t msg_bytes(const struct msg *msg)
 
 static void msg_live_add(struct spool *spool, const struct msg *msg)
 {
-    slot_live_add(spool, msg->slot, msg_bytes(msg));
+    slot_live_add(spool, msg_slot(msg), msg_bytes(msg));
     for (uint32_t i = 0; msg->has_more && i < msg->more->extent_count; i++) {
         slot_live_add(spool, msg->more->extent[i].slot, msg->more->extent[i].len_bytes);
     }
@@ -39,7 +39,7 @@ static void msg_live_add(struct spool *spool, const struct msg *msg)
 
 static void msg_live_drop(struct spool *spool, const struct msg *msg)
 {
-    slot_live_drop(spool, msg->slot, msg_bytes(msg));
+    slot_live_drop(spool, msg_slot(msg), msg_bytes(msg));
     for (uint32_t i = 0; msg->has_more && i < msg->more->extent_count; i++) {
         slot_live_drop(spool, msg->more->extent[i].slot, msg->more->extent[i].len_bytes);
     }
@@ -58,13 +58,15 @@ void msg_set_state(struct spool *spool, struct msg *msg, uint32_t rcpt, enum spo
     }
     index->closed_count[next]++;
     index->open_rcpts--;
-    ASSERT(msg->open_count > 0);
-    msg->open_count--;
+    if (msg->has_more) {
+        ASSERT(msg->more->open_count > 0);
+        msg->more->open_count--;
+    }
 }
 
 void msg_close_if_done(struct spool *spool, struct msg *msg)
 {
-    if (msg->open_count == 0) {
+    if (msg_open_count(msg) == 0) {
         msg_live_drop(spool, msg);
         index_del(&spool->index, msg);
     }
@@ -96,11 +98,9 @@ static uint16_t size_units(const struct stored *stored)
     return units > UINT16_MAX ? UINT16_MAX : (uint16_t)units;
 }
 
-static void msg_place(struct msg *msg, const struct stored *stored, const struct spool_where *where)
+static void msg_place(struct msg *msg, const struct stored *stored, struct spool_place place)
 {
-    msg->slot = where->slot;
-    msg->page = (uint16_t)where->batch_page;
-    msg->record_at = where->record_at;
+    msg->place = place;
     msg->size_units = size_units(stored);
     for (uint32_t i = 0; i < stored->extent_count; i++) {
         msg->more->extent[i] = stored_extent(stored, i);
@@ -116,17 +116,12 @@ static bool rcpts_fill(struct spool *spool, struct msg *msg, const struct stored
                 !rcpt_decode(stored->states.ptr + (size_t)i * STORED_RCPT_BYTES, rcpt)) {
             *rcpt = (struct rcpt){ .state = SPOOL_QUEUED, .flags = RCPT_MAYBE_DUPLICATE };
         }
-        if (spool_state_is_open(rcpt->state)) {
-            spool->index.state_count[rcpt->state]++;
-            spool->index.open_rcpts++;
-            msg->open_count++;
-        }
     }
-    return msg->open_count > 0;
+    return msg_count_open(&spool->index, msg);
 }
 
 enum err msg_insert(struct spool *spool, uint64_t msg_id, const struct stored *stored,
-        const struct spool_where *where, struct msg **ret_msg)
+        struct spool_place place, struct msg **ret_msg)
 {
     struct msg_more *more = NULL;
     bool has_more = stored->rcpt_count > 1 || stored->extent_count > 0;
@@ -140,12 +135,11 @@ enum err msg_insert(struct spool *spool, uint64_t msg_id, const struct stored *s
     }
     struct msg *msg = index_add(&spool->index, msg_id);
     msg->has_more = has_more;
-    msg->accepted_ms = stored->accepted_ms;
-    msg->rcpt_count = stored->rcpt_count & 0x7fffu;
+    msg_set_accepted(msg, stored->accepted_ms);
     if (has_more) {
         msg->more = more;
     }
-    msg_place(msg, stored, where);
+    msg_place(msg, stored, place);
     msg_live_add(spool, msg);
     bool is_open = rcpts_fill(spool, msg, stored);
     *ret_msg = msg;
@@ -156,18 +150,23 @@ enum err msg_insert(struct spool *spool, uint64_t msg_id, const struct stored *s
     return OK;
 }
 
-static struct spool_where where_of(struct head_place place, uint32_t record_at)
+/* A record about a message that is stored there. False: it makes no sense. */
+static bool stored_take(const struct record_view *record, struct head_place place,
+        struct stored *ret_stored, struct spool_place *ret_place)
 {
-    return (struct spool_where){ place.slot, place.page, record_at };
+    struct spool_where where = { place.slot, place.page, record->at };
+    return stored_decode(record->payload, ret_stored) && record->header.msg_id != 0 &&
+           spool_where_pack(&where, ret_place);
 }
 
 static enum err apply_accept(
         struct spool *spool, const struct record_view *record, struct head_place place)
 {
     struct stored stored;
+    struct spool_place at;
     struct msg *msg;
     uint64_t msg_id = record->header.msg_id;
-    if (!stored_decode(record->payload, &stored) || msg_id == 0) {
+    if (!stored_take(record, place, &stored, &at)) {
         spool->odd_records++;
         return OK;
     }
@@ -179,8 +178,7 @@ static enum err apply_accept(
         struct spool_extent extent = stored_extent(&stored, i);
         pin_transfer(spool, &extent);
     }
-    struct spool_where where = where_of(place, record->at);
-    enum err err = msg_insert(spool, msg_id, &stored, &where, &msg);
+    enum err err = msg_insert(spool, msg_id, &stored, at, &msg);
     if (err == OK) {
         spool->accepted_msgs++;
         spool->accepted_rcpts += stored.rcpt_count;
@@ -192,15 +190,15 @@ static enum err apply_move(
         struct spool *spool, const struct record_view *record, struct head_place place)
 {
     struct stored stored;
+    struct spool_place at;
     uint64_t msg_id = record->header.msg_id;
-    struct spool_where where = where_of(place, record->at);
-    if (!stored_decode(record->payload, &stored) || msg_id == 0) {
+    if (!stored_take(record, place, &stored, &at)) {
         spool->odd_records++;
         return OK;
     }
     struct msg *msg = index_find(&spool->index, msg_id);
     if (msg == NULL) { /* replay without the segment of its ACCEPT */
-        return msg_insert(spool, msg_id, &stored, &where, &msg);
+        return msg_insert(spool, msg_id, &stored, at, &msg);
     }
     uint32_t extent_count = msg->has_more ? msg->more->extent_count : 0;
     if (extent_count != stored.extent_count) {
@@ -212,9 +210,10 @@ static enum err apply_move(
         struct spool_extent extent = stored_extent(&stored, i);
         pin_transfer(spool, &extent);
     }
-    msg_place(msg, &stored, &where);
+    msg_place(msg, &stored, at);
     msg_live_add(spool, msg);
     if (spool->moved != NULL) {
+        struct spool_where where = msg_where(msg);
         spool->moved(spool->moved_ctx, msg_id, &where);
     }
     return OK;
@@ -232,7 +231,7 @@ static void apply_to_rcpt(struct spool *spool, struct msg *msg, uint32_t number,
         enum rcpt_event event, const struct details *details)
 {
     enum spool_state next;
-    if (number >= msg->rcpt_count) {
+    if (number >= msg_rcpt_count(msg)) {
         spool->odd_records++;
         return;
     }
@@ -261,7 +260,7 @@ static void apply_to_rcpts(struct spool *spool, uint64_t msg_id, uint32_t rcpt_c
     if (msg == NULL) {
         return;
     }
-    for (uint32_t i = 0; i < rcpt_count && msg->open_count > 0; i++) {
+    for (uint32_t i = 0; i < rcpt_count && msg_open_count(msg) > 0; i++) {
         apply_to_rcpt(spool, msg, spool->scratch[i], event, details);
     }
     msg_close_if_done(spool, msg);

@@ -304,15 +304,17 @@ enum err batch_move(struct spool *spool, struct msg *msg, struct str envelope, s
     buf_init(&extents, SPOOL_EXTENT_COUNT_MAX * STORED_EXTENT_BYTES);
     buf_init(&states, SPOOL_RCPT_COUNT_MAX * STORED_RCPT_BYTES);
     struct stored stored = {
-        .accepted_ms = msg->accepted_ms,
-        .rcpt_count = msg->rcpt_count,
-        .state_count = msg->rcpt_count,
+        .accepted_ms = msg_accepted_ms(msg),
+        .rcpt_count = msg_rcpt_count(msg),
+        .state_count = msg_rcpt_count(msg),
         .envelope_len = (uint32_t)envelope.len,
         .envelope = envelope,
         .content_crc = content_crc,
     };
-    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
-        rcpt_encode(&states, msg_rcpt(msg, i));
+    for (uint32_t i = 0; i < msg_rcpt_count(msg); i++) {
+        char state[STORED_RCPT_BYTES];
+        rcpt_encode(state, msg_rcpt(msg, i));
+        buf_add(&states, str_of(state, sizeof state));
     }
     if (content != NULL) {
         stored.content_bytes = content->size_bytes;

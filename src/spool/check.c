@@ -141,7 +141,7 @@ static void json_rcpts(struct buf *dst, const struct spool_envelope *envelope, s
     struct cur cur = { .rest = envelope->rcpts };
     struct str address;
     buf_add_c(dst, "  \"recipients\": [");
-    for (uint32_t i = 0; spool_rcpt_next(&cur, &address) && i < msg->rcpt_count; i++) {
+    for (uint32_t i = 0; spool_rcpt_next(&cur, &address) && i < msg_rcpt_count(msg); i++) {
         buf_add_c(dst, i ? ",\n    { " : "\n    { ");
         json_str(dst, "address", address);
         buf_add_c(dst, ", ");
@@ -231,7 +231,7 @@ static enum err salvage_msg(struct check *check, struct msg *msg, struct blob *c
 
 static enum err msg_check(struct check *check, struct msg *msg, struct why *why)
 {
-    struct spool_where where = { msg->slot, msg->page, msg->record_at };
+    struct spool_where where = msg_where(msg);
     struct view_stored read;
     struct spool_envelope envelope;
     struct blob *content = NULL;
@@ -261,7 +261,7 @@ static enum err msgs_check(struct check *check, struct why *why)
         struct why msg_why = { 0 };
         enum err err = msg_check(check, msg, &msg_why);
         check->found.messages_open++;
-        check->found.rcpts_open += msg->open_count;
+        check->found.rcpts_open += msg_open_count(msg);
         if (err == E_CORRUPT || err == E_IO) {
             tell(check, "%s", msg_why.text);
             check->found.damages++;

@@ -91,27 +91,39 @@ static void slot_put(struct ckpt_out *out, uint32_t number, const struct slot *s
     buf_add_u64(&out->buf, (uint64_t)slot->made_at.ms);
 }
 
+static void extents_put(struct ckpt_out *out, const struct msg_more *more)
+{
+    for (uint32_t i = 0; i < more->extent_count; i++) {
+        out_room(out, STORED_EXTENT_BYTES);
+        buf_add_u32(&out->buf, more->extent[i].slot);
+        buf_add_u32(&out->buf, more->extent[i].batch_page);
+        buf_add_u32(&out->buf, more->extent[i].len_bytes);
+    }
+}
+
+/* There may be millions, and the keeper does nothing else meanwhile: each is laid out in place. */
 static void msg_put(struct ckpt_out *out, struct msg *msg)
 {
-    uint32_t extent_count = msg->has_more ? msg->more->extent_count : 0;
-    out_room(out, MSG_ENTRY_BYTES);
-    buf_add_u64(&out->buf, msg->msg_id);
-    buf_add_u64(&out->buf, (uint64_t)msg->accepted_ms);
-    buf_add_u32(&out->buf, msg->slot);
-    buf_add_u32(&out->buf, msg->record_at);
-    buf_add_u16(&out->buf, msg->page);
-    buf_add_u16(&out->buf, msg->size_units);
-    buf_add_u16(&out->buf, msg->rcpt_count);
-    buf_add_u16(&out->buf, (uint16_t)extent_count);
-    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+    struct spool_where where = msg_where(msg);
+    char bytes[MSG_ENTRY_BYTES + STORED_RCPT_BYTES];
+    put_u64(bytes, msg->msg_id);
+    put_u64(bytes + 8, (uint64_t)msg_accepted_ms(msg));
+    put_u32(bytes + 16, where.slot);
+    put_u32(bytes + 20, where.record_at);
+    put_u16(bytes + 24, (uint16_t)where.batch_page); /* 15 bits */
+    put_u16(bytes + 26, msg->size_units);
+    put_u16(bytes + 28, (uint16_t)msg_rcpt_count(msg));
+    put_u16(bytes + 30, msg->has_more ? (uint16_t)msg->more->extent_count : 0);
+    rcpt_encode(bytes + MSG_ENTRY_BYTES, msg_rcpt(msg, 0));
+    out_room(out, sizeof bytes);
+    buf_add(&out->buf, str_of(bytes, sizeof bytes));
+    for (uint32_t i = 1; i < msg_rcpt_count(msg); i++) {
         out_room(out, STORED_RCPT_BYTES);
-        rcpt_encode(&out->buf, msg_rcpt(msg, i));
+        rcpt_encode(bytes, msg_rcpt(msg, i));
+        buf_add(&out->buf, str_of(bytes, STORED_RCPT_BYTES));
     }
-    for (uint32_t i = 0; i < extent_count; i++) {
-        out_room(out, STORED_EXTENT_BYTES);
-        buf_add_u32(&out->buf, msg->more->extent[i].slot);
-        buf_add_u32(&out->buf, msg->more->extent[i].batch_page);
-        buf_add_u32(&out->buf, msg->more->extent[i].len_bytes);
+    if (msg->has_more) {
+        extents_put(out, msg->more);
     }
 }
 
@@ -345,19 +357,13 @@ static bool slot_get(struct spool *spool, struct ckpt_in *in)
 
 static bool rcpts_get(struct spool *spool, struct ckpt_in *in, struct msg *msg)
 {
-    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+    for (uint32_t i = 0; i < msg_rcpt_count(msg); i++) {
         const char *src = in_take(in, STORED_RCPT_BYTES);
-        struct rcpt *rcpt = msg_rcpt(msg, i);
-        if (src == NULL || !rcpt_decode(src, rcpt)) {
+        if (src == NULL || !rcpt_decode(src, msg_rcpt(msg, i))) {
             return false;
         }
-        if (spool_state_is_open(rcpt->state)) {
-            spool->index.state_count[rcpt->state]++;
-            spool->index.open_rcpts++;
-            msg->open_count++;
-        }
     }
-    return msg->open_count > 0;
+    return msg_count_open(&spool->index, msg);
 }
 
 static void live_add(struct spool *spool, uint32_t slot, uint64_t bytes)
@@ -370,7 +376,7 @@ static void live_add(struct spool *spool, uint32_t slot, uint64_t bytes)
 
 static bool extents_get(struct spool *spool, struct ckpt_in *in, struct msg *msg)
 {
-    live_add(spool, msg->slot, (uint64_t)msg->size_units * MSG_SIZE_UNIT);
+    live_add(spool, msg_slot(msg), (uint64_t)msg->size_units * MSG_SIZE_UNIT);
     for (uint32_t i = 0; msg->has_more && i < msg->more->extent_count; i++) {
         const char *src = in_take(in, STORED_EXTENT_BYTES);
         if (src == NULL) {
@@ -390,8 +396,11 @@ static enum err msg_get(struct spool *spool, struct ckpt_in *in)
         return E_CORRUPT;
     }
     uint32_t rcpt_count = get_u16(src + 28), extent_count = get_u16(src + 30);
-    if (rcpt_count == 0 || rcpt_count > SPOOL_RCPT_COUNT_MAX || get_u64(src) == 0 ||
-            extent_count > SPOOL_EXTENT_COUNT_MAX || index_find(&spool->index, get_u64(src))) {
+    struct spool_where where = { get_u32(src + 16), get_u16(src + 24), get_u32(src + 20) };
+    struct spool_place place;
+    if (!spool_where_pack(&where, &place) || rcpt_count == 0 || rcpt_count > SPOOL_RCPT_COUNT_MAX ||
+            get_u64(src) == 0 || extent_count > SPOOL_EXTENT_COUNT_MAX ||
+            index_find(&spool->index, get_u64(src))) {
         return E_CORRUPT;
     }
     struct msg_more *more = NULL;
@@ -406,12 +415,9 @@ static enum err msg_get(struct spool *spool, struct ckpt_in *in)
         return E_NOMEM;
     }
     struct msg *msg = index_add(&spool->index, get_u64(src));
-    msg->accepted_ms = (int64_t)get_u64(src + 8);
-    msg->slot = get_u32(src + 16);
-    msg->record_at = get_u32(src + 20);
-    msg->page = get_u16(src + 24);
+    msg_set_accepted(msg, (int64_t)get_u64(src + 8));
+    msg->place = place;
     msg->size_units = get_u16(src + 26);
-    msg->rcpt_count = rcpt_count & 0x7fffu;
     if (more != NULL) {
         msg->has_more = true;
         msg->more = more;
@@ -426,6 +432,13 @@ static enum err body_get(struct spool *spool, struct ckpt_in *in, const struct c
         .buf = in->buf,
         .cap = in->cap,
         .end = CKPT_BODY_AT + header->body_len };
+    if (header->msg_count > header->body_len / (MSG_ENTRY_BYTES + STORED_RCPT_BYTES)) {
+        return E_CORRUPT;
+    }
+    if (header->msg_count > NUMSET_COUNT_MAX ||
+            index_expect(&spool->index, (uint32_t)header->msg_count) != OK) {
+        return E_NOMEM;
+    }
     for (uint64_t i = 0; i < header->slot_count; i++) {
         if (!slot_get(spool, in)) {
             return E_CORRUPT;

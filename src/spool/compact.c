@@ -72,7 +72,7 @@ static bool slot_pick(const struct spool *spool, uint32_t *ret_slot)
 
 static bool msg_is_in(const struct msg *msg, uint32_t slot)
 {
-    bool is_in = msg->slot == slot;
+    bool is_in = msg_slot(msg) == slot;
     for (uint32_t i = 0; msg->has_more && i < msg->more->extent_count; i++) {
         is_in = is_in || msg->more->extent[i].slot == slot;
     }
@@ -81,11 +81,6 @@ static bool msg_is_in(const struct msg *msg, uint32_t slot)
 
 /* ---- moving
  * ----------------------------------------------------------------------------------------- */
-
-static struct spool_where msg_where(const struct msg *msg)
-{
-    return (struct spool_where){ msg->slot, msg->page, msg->record_at };
-}
 
 static enum err written_and_synced(struct spool *spool)
 {
@@ -99,8 +94,8 @@ static enum err written_and_synced(struct spool *spool)
 /* A message that cannot be read stays where it is, and so does its slot. */
 static void msg_unreadable(struct spool *spool, const struct msg *msg, const struct why *why)
 {
-    log_error(
-            spool->log, "spool", "cannot move a message out of slot %u: %s", msg->slot, why->text);
+    log_error(spool->log, "spool", "cannot move a message out of slot %u: %s", msg_slot(msg),
+            why->text);
     spool->slot[spool->mover.slot].is_damaged = true;
     spool->damaged_ranges++;
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * index_priv.h - the open messages in memory: 48 bytes a message with one recipient, a number of 4
- * bytes in the hash, and 12 bytes for each recipient where there are more. No strings.
+ * index_priv.h - the open messages in memory: 32 bytes a message with one recipient, a number in a
+ * numset, and 10 bytes for each recipient where there are more. No strings.
  *
  * Room is reserved before a message is promised, so that noting a durable one cannot fail.
  */
 #ifndef OUTPOST_SPOOL_INDEX_PRIV_H
 #define OUTPOST_SPOOL_INDEX_PRIV_H
 
+#include "core/numset.h"
 #include "spool/format_priv.h"
 
 enum rcpt_flag {
@@ -17,12 +18,10 @@ enum rcpt_flag {
     RCPT_BOUNCE = 8
 };
 struct rcpt {
-    uint32_t due_lo; /* 48 bits of milliseconds, UTC */
-    uint16_t due_hi;
+    uint16_t due[3]; /* 48 bits of milliseconds, UTC, low ones first */
     uint16_t tries;
     uint8_t state; /* enum spool_state */
     uint8_t flags;
-    uint16_t zero;
 };
 
 /* Of a message with several recipients, or with streamed content. */
@@ -30,25 +29,26 @@ struct msg_more {
     struct msg_more *next; /* while it waits for its message */
     struct spool_extent *extent;
     uint32_t extent_count;
-    uint32_t rcpt_count;
+    uint16_t rcpt_count;
+    uint16_t open_count;
     struct rcpt rcpt[];
 };
 
 enum { MSG_SIZE_UNIT = 256 };
 struct msg {
-    uint64_t msg_id; /* 0: a free entry, slot is the next free one */
-    int64_t accepted_ms;
+    uint64_t msg_id; /* 0: a free entry */
+    struct spool_place place;
+    uint16_t size_units; /* record and inline content, MSG_SIZE_UNIT each */
     union {
         struct rcpt one;
         struct msg_more *more;
-    };
-    uint32_t slot;
-    uint32_t record_at;
-    uint16_t page;
-    uint16_t size_units; /* record and inline content, MSG_SIZE_UNIT each */
-    uint16_t rcpt_count : 15;
+    } __attribute__((packed, aligned(2))); /* at 16: the pointer is aligned all the same */
+    uint16_t accepted_hi : 15;             /* 47 bits of milliseconds, UTC */
     uint16_t has_more : 1;
-    uint16_t open_count;
+    union {
+        uint32_t accepted_lo;
+        uint32_t free_next; /* of a free entry: the next one's number + 1; 0: none */
+    };
 };
 
 enum { INDEX_CHUNK_COUNT = 1024 };
@@ -58,8 +58,7 @@ struct index {
     uint32_t free_first; /* entry number + 1; 0: none */
     uint32_t free_count;
     uint32_t count;
-    uint32_t *hash; /* entry number + 1; 0: empty. Linear probing, deletion moves back */
-    uint32_t hash_cap;
+    struct numset set; /* entry numbers by msg_id */
     uint64_t open_rcpts;
     uint64_t state_count[SPOOL_STATE_COUNT]; /* open ones, now */
     uint64_t closed_count[SPOOL_STATE_COUNT];
@@ -68,6 +67,8 @@ struct index {
 void index_done(struct index *index);
 /* After OK, `count` further index_add cannot fail. */
 MUST_USE enum err index_reserve(struct index *index, uint32_t count);
+/* Many will come, one by one and in this order: the set need not grow step by step. */
+MUST_USE enum err index_expect(struct index *index, uint32_t count);
 struct msg *index_find(const struct index *index, uint64_t msg_id);
 struct msg *index_add(struct index *index, uint64_t msg_id);
 void index_del(struct index *index, struct msg *msg); /* frees msg->more */
@@ -77,23 +78,48 @@ struct msg *index_walk(const struct index *index, uint32_t *at);
 MUST_USE struct msg_more *msg_more_new(uint32_t rcpt_count, uint32_t extent_count);
 void msg_more_free(struct msg_more *more);
 
+static inline uint32_t msg_rcpt_count(const struct msg *msg)
+{
+    return msg->has_more ? msg->more->rcpt_count : 1;
+}
+/* Zero only while a message comes or goes. */
+static inline uint32_t msg_open_count(const struct msg *msg)
+{
+    return msg->has_more ? msg->more->open_count : spool_state_is_open(msg->one.state);
+}
 static inline struct rcpt *msg_rcpt(struct msg *msg, uint32_t index)
 {
-    ASSERT(index < msg->rcpt_count);
+    ASSERT(index < msg_rcpt_count(msg));
     return msg->has_more ? &msg->more->rcpt[index] : &msg->one;
 }
+/* A new message's recipients have their states: counts the open ones. False: there is none. */
+bool msg_count_open(struct index *index, struct msg *msg);
+static inline struct spool_where msg_where(const struct msg *msg)
+{
+    return spool_place_where(msg->place);
+}
+static inline uint32_t msg_slot(const struct msg *msg)
+{
+    return msg_where(msg).slot;
+}
+static inline int64_t msg_accepted_ms(const struct msg *msg)
+{
+    return (int64_t)((uint64_t)msg->accepted_hi << 32 | msg->accepted_lo);
+}
+void msg_set_accepted(struct msg *msg, int64_t ms); /* cut to 47 bits: year 6429 */
 static inline int64_t rcpt_due_ms(const struct rcpt *rcpt)
 {
-    return (int64_t)((uint64_t)rcpt->due_hi << 32 | rcpt->due_lo);
+    return (int64_t)((uint64_t)rcpt->due[2] << 32 | (uint32_t)rcpt->due[1] << 16 | rcpt->due[0]);
 }
 static inline void rcpt_set_due(struct rcpt *rcpt, int64_t ms)
 {
     uint64_t bits = ms < 0 ? 0 : (uint64_t)ms;
     bits = bits >> 48 ? ((uint64_t)1 << 48) - 1 : bits;
-    rcpt->due_lo = (uint32_t)bits;
-    rcpt->due_hi = (uint16_t)(bits >> 32);
+    for (uint32_t i = 0; i < 3; i++) {
+        rcpt->due[i] = (uint16_t)(bits >> 16 * i);
+    }
 }
-void rcpt_encode(struct buf *dst, const struct rcpt *rcpt); /* STORED_RCPT_BYTES */
+void rcpt_encode(char dst[STORED_RCPT_BYTES], const struct rcpt *rcpt);
 MUST_USE bool rcpt_decode(const char *src, struct rcpt *ret_rcpt);
 
 /* ---- transitions: state.c ---------------------------------------------------------------------

@@ -8,10 +8,11 @@
  */
 #include "spool/spool_priv.h"
 
+#include "core/crash.h"
 #include "core/mailbox.h"
 #include "core/time.h"
 
-enum { KEEPER_LETTER_COUNT_MAX = 16384 };
+enum { KEEPER_LETTER_COUNT_MAX = 16384, KEEPER_RETRY_MS = 100 };
 
 /* Letters of one kind that wait for the same thing, oldest first. */
 struct waiting {
@@ -28,6 +29,7 @@ struct keeper {
     struct waiting bodies;
     struct waiting records; /* wanted written */
     struct waiting durables;
+    struct waiting unplaced; /* what happened, and found no memory: before all that comes later */
     struct mono unsynced_since; /* 0: nothing is */
     struct mono tick_at;
     bool wants_sync;
@@ -46,6 +48,16 @@ static void waiting_add(struct waiting *waiting, struct letter *letter)
     letter->next = NULL;
     *waiting->last = letter;
     waiting->last = &letter->next;
+}
+
+static struct letter *waiting_take(struct waiting *waiting)
+{
+    struct letter *letter = waiting->first;
+    waiting->first = letter->next;
+    if (waiting->first == NULL) {
+        waiting->last = &waiting->first;
+    }
+    return letter;
 }
 
 static struct letter *waiting_take_all(struct waiting *waiting)
@@ -233,6 +245,10 @@ static void accept_take(struct keeper *keeper, struct keeper_accept *accept, str
     if (accept->asked_at.ms == 0) {
         accept->asked_at = now;
     }
+    if (accept->link_count > 0 && keeper->unplaced.first != NULL) {
+        accept_answer(keeper, accept, E_NOMEM); /* it speaks of what may not be on record yet */
+        return;
+    }
     enum err err = accept_try(keeper, accept);
     if (err == E_FULL) {
         batch_flush(keeper);
@@ -262,8 +278,13 @@ static void body_take(struct keeper *keeper, struct keeper_body *body)
     waiting_add(&keeper->bodies, &body->letter);
 }
 
-static void record_take(struct keeper *keeper, struct keeper_record *record)
+static enum err record_place(struct keeper *keeper, struct keeper_record *record)
 {
+    if (record->letter.kind == KEEPER_SYNC) {
+        waiting_add(&keeper->durables, &record->letter);
+        keeper->wants_sync = true;
+        return OK;
+    }
     struct str payload = str_of(record->payload, record->payload_len);
     enum err err = spool_batch_record(keeper->spool, record->type, record->msg_id, payload);
     if (err == E_FULL) {
@@ -271,15 +292,61 @@ static void record_take(struct keeper *keeper, struct keeper_record *record)
         err = spool_batch_record(keeper->spool, record->type, record->msg_id, payload);
     }
     if (err != OK) {
-        log_error(keeper->log, "keeper", "a record could not be taken: %s", err_name(err));
-        record_answer(record, err);
-    } else if (record->wish == KEEPER_WANTS_WRITTEN) {
+        return err;
+    }
+    if (record->wish == KEEPER_WANTS_WRITTEN) {
         waiting_add(&keeper->records, &record->letter);
     } else if (record->wish == KEEPER_WANTS_DURABLE) {
         waiting_add(&keeper->durables, &record->letter);
         keeper->wants_sync = true;
     } else {
         record_answer(record, OK);
+    }
+    return OK;
+}
+
+/* What has happened already, or what an operator was told: refusing it would not undo it. */
+static bool is_fact(const struct keeper_record *record)
+{
+    return record->letter.kind == KEEPER_SYNC || record->type == SPOOL_OUTCOME ||
+           record->type == SPOOL_CTL;
+}
+
+/* A record that could not be placed: kept where it must be, behind those that wait already. */
+static void record_fail(struct keeper *keeper, struct keeper_record *record, enum err err)
+{
+    if (is_fact(record) && err != E_TOO_BIG) {
+        waiting_add(&keeper->unplaced, &record->letter);
+    } else {
+        record_answer(record, err);
+    }
+}
+
+static void record_take(struct keeper *keeper, struct keeper_record *record)
+{
+    bool is_first = keeper->unplaced.first == NULL;
+    enum err err = is_first ? record_place(keeper, record) : E_NOMEM;
+    if (err != OK && is_first) {
+        log_error(keeper->log, "keeper", "a record could not be taken: %s%s", err_name(err),
+                is_fact(record) && err != E_TOO_BIG ? "; it is kept and tried again" : "");
+    }
+    if (err != OK) {
+        record_fail(keeper, record, err);
+    }
+}
+
+/* Those that found no memory, in their order, as far as it goes. */
+static void unplaced_run(struct keeper *keeper)
+{
+    struct letter *letter = waiting_take_all(&keeper->unplaced);
+    while (letter != NULL) {
+        struct letter *next = letter->next;
+        bool is_stuck = keeper->unplaced.first != NULL;
+        enum err err = is_stuck ? E_NOMEM : record_place(keeper, record_of(letter));
+        if (err != OK) {
+            record_fail(keeper, record_of(letter), err);
+        }
+        letter = next;
     }
 }
 
@@ -311,6 +378,7 @@ static void letter_take(struct keeper *keeper, struct letter *letter, struct mon
         body_answer(body_of(letter), OK);
         return;
     case KEEPER_RECORD:
+    case KEEPER_SYNC:
         record_take(keeper, record_of(letter));
         return;
     case KEEPER_FIND:
@@ -359,7 +427,9 @@ static void batch_flush(struct keeper *keeper)
     if (spool_batch_is_empty(keeper->spool)) {
         return;
     }
+    CRASH_POINT("batch.before_write");
     enum err err = spool_write(keeper->spool);
+    CRASH_POINT("batch.written");
     bodies_answer(keeper);
     if (err == OK) {
         records_answer(&keeper->records, OK);
@@ -383,6 +453,8 @@ static void accepted_tell(struct keeper *keeper, struct keeper_accept *accept)
         ports->notified(ports->ctx, &accept->link[i]);
     }
 }
+
+static void lost_answer(struct keeper *keeper, bool is_void);
 
 /* The message nobody waits for any more: its recipients are cancelled, durably, before it is told
  * to anybody. */
@@ -410,9 +482,12 @@ static enum err cancel_late(
     if (err == OK) {
         err = spool_batch_record(keeper->spool, SPOOL_CTL, accept->msg_id, buf_str(&payload));
     }
-    bool is_void;
+    bool is_void = false;
     if (err == OK && spool_write(keeper->spool) == OK) {
         err = spool_sync(keeper->spool, &is_void);
+        if (err != OK) {
+            lost_answer(keeper, is_void); /* others that wait for their sync */
+        }
     }
     buf_done(&payload);
     mem_free(rcpt);
@@ -430,23 +505,35 @@ static void accept_durable(struct keeper *keeper, struct keeper_accept *accept, 
 {
     struct msg *msg =
             is_late(accept, now) ? index_find(&keeper->spool->index, accept->msg_id) : NULL;
-    if (msg != NULL && cancel_late(keeper, accept, msg->rcpt_count) == OK) {
+    if (msg != NULL && cancel_late(keeper, accept, msg_rcpt_count(msg)) == OK) {
         log_warn(keeper->log, "keeper", "a message waited too long for the disk: cancelled");
         accept_answer(keeper, accept, E_CLOSED);
         return;
     }
     accepted_tell(keeper, accept);
+    CRASH_POINT("index.published");
     accept_answer(keeper, accept, OK);
 }
 
+/* A message's number begins with that of its batch. */
+static bool is_durable(const struct keeper *keeper, struct letter *letter)
+{
+    return accept_of(letter)->msg_id >> 16 <= keeper->spool->durable_upto;
+}
+
+/* Answers those whose batch a good sync has covered: the oldest. To be called before anything else
+ * is done about a failed sync, since numbers of void batches are passed by later ones. */
 static void accepts_durable(struct keeper *keeper)
 {
     struct mono now = clock_mono(keeper->clock);
-    struct letter *letter = waiting_take_all(&keeper->accepts);
-    while (letter != NULL) {
-        struct letter *next = letter->next;
-        accept_durable(keeper, accept_of(letter), now);
-        letter = next;
+    struct waiting *waiting = &keeper->accepts, durable;
+    waiting_init(&durable);
+    while (waiting->first != NULL &&
+            (is_durable(keeper, waiting->first) || MUTANT(ack_before_sync))) {
+        waiting_add(&durable, waiting_take(waiting));
+    }
+    while (durable.first != NULL) {
+        accept_durable(keeper, accept_of(waiting_take(&durable)), now);
     }
 }
 
@@ -460,25 +547,32 @@ static void accepts_refuse(struct keeper *keeper, enum err err)
     }
 }
 
+/* What a failed sync took with it. */
+static void lost_answer(struct keeper *keeper, bool is_void)
+{
+    /* records were written again where the slot went bad: they are durable all the same */
+    enum err record_err = is_void ? OK : E_IO;
+    accepts_refuse(keeper, is_void ? E_IO : E_CLOSED);
+    records_answer(&keeper->records, record_err);
+    records_answer(&keeper->durables, record_err);
+}
+
 static void sync_and_answer(struct keeper *keeper)
 {
     bool is_void = false;
-    if (MUTANT(ack_before_sync)) {
-        accepts_durable(keeper);
-    }
-    mailbox_flush(); /* who waited for the write goes on while the disk works */
+    mailbox_flush();         /* who waited for the write goes on while the disk works */
+    accepts_durable(keeper); /* a full segment is synced when it ends */
     enum err err = spool_sync(keeper->spool, &is_void);
+    CRASH_POINT("batch.synced");
     keeper->wants_sync = false;
     keeper->unsynced_since.ms = 0;
-    /* records were written again where the slot went bad: they are durable all the same */
-    enum err record_err = err == OK || is_void ? OK : E_IO;
     if (err == OK) {
         accepts_durable(keeper);
+        records_answer(&keeper->records, OK);
+        records_answer(&keeper->durables, OK);
     } else {
-        accepts_refuse(keeper, is_void ? E_IO : E_CLOSED);
+        lost_answer(keeper, is_void);
     }
-    records_answer(&keeper->records, record_err);
-    records_answer(&keeper->durables, record_err);
 }
 
 /* ---- a turn
@@ -520,9 +614,11 @@ static void tick_if_due(struct keeper *keeper)
 
 struct mono keeper_turn(struct keeper *keeper, struct mono now)
 {
+    unplaced_run(keeper);
     letters_take(keeper, now);
     batch_flush(keeper);
     sync_if_wanted(keeper);
+    mailbox_flush(); /* housekeeping may take its time on the disk */
     tick_if_due(keeper);
     uint64_t durable = keeper->spool->durable_upto;
     if (durable != keeper->seen_durable && keeper->ports.journal_grew != NULL) {
@@ -532,6 +628,9 @@ struct mono keeper_turn(struct keeper *keeper, struct mono now)
     struct mono next = keeper->tick_at;
     if (keeper->unsynced_since.ms != 0) {
         next = mono_first(next, mono_after(keeper->unsynced_since, KEEPER_SYNC_DELAY_MS));
+    }
+    if (keeper->unplaced.first != NULL) {
+        next = mono_first(next, mono_after(now, KEEPER_RETRY_MS));
     }
     return next;
 }
@@ -564,11 +663,17 @@ enum err keeper_new(struct spool *spool, struct clock *clock, const struct log *
     waiting_init(&keeper->bodies);
     waiting_init(&keeper->records);
     waiting_init(&keeper->durables);
+    waiting_init(&keeper->unplaced);
     spool->moved = keeper_moved;
     spool->moved_ctx = keeper;
     keeper->seen_durable = 0;
     *ret_keeper = keeper;
     return OK;
+}
+
+bool keeper_is_idle(const struct keeper *keeper)
+{
+    return keeper->unplaced.first == NULL && !spool_has_unsynced(keeper->spool);
 }
 
 struct mailbox *keeper_mailbox(struct keeper *keeper)
@@ -602,6 +707,14 @@ void keeper_free(struct keeper *keeper)
     if (keeper == NULL) {
         return;
     }
+    if (keeper->unplaced.first != NULL) {
+        unplaced_run(keeper);
+        batch_flush(keeper);
+    }
+    if (keeper->unplaced.first != NULL) {
+        log_error(keeper->log, "keeper",
+                "no memory for the last records: attempts whose end they say are in doubt");
+    }
     keeper->spool->moved = NULL;
     mailbox_close(&keeper->box);
     letters_drop(mailbox_take_all(&keeper->box));
@@ -609,6 +722,7 @@ void keeper_free(struct keeper *keeper)
     letters_drop(waiting_take_all(&keeper->bodies));
     letters_drop(waiting_take_all(&keeper->records));
     letters_drop(waiting_take_all(&keeper->durables));
+    letters_drop(waiting_take_all(&keeper->unplaced));
     mailbox_done(&keeper->box);
     mem_free(keeper);
 }

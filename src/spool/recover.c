@@ -530,7 +530,7 @@ static void rcpts_settle(struct recovery *rec)
     struct spool *spool = rec->spool;
     struct msg *msg;
     for (uint32_t at = 0; (msg = index_walk(&spool->index, &at)) != NULL;) {
-        for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        for (uint32_t i = 0; i < msg_rcpt_count(msg); i++) {
             struct rcpt *rcpt = msg_rcpt(msg, i);
             enum spool_state next;
             if (rcpt->state == SPOOL_ATTEMPTING && rcpt_next_state(rcpt, EVENT_RESTART, &next)) {

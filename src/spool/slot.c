@@ -8,6 +8,7 @@
  */
 #include "spool/spool_priv.h"
 
+#include "core/crash.h"
 #include "core/str.h"
 
 enum { ZERO_BUFFER_BYTES = 256 << 10 };
@@ -141,6 +142,7 @@ static enum err slot_zero_step(struct spool *spool, uint32_t slot, uint64_t step
     uint64_t len = left < step_bytes ? left : step_bytes;
     enum err err = slot_file(spool, slot, &file);
     if (err == OK) {
+        CRASH_POINT("slot.created");
         err = zeros_write(spool, file, s->zeroed_bytes, len);
     }
     if (err == OK) {
@@ -152,6 +154,7 @@ static enum err slot_zero_step(struct spool *spool, uint32_t slot, uint64_t step
         spool->is_full = spool->is_full || err == E_NO_SPACE || err == E_IO;
         return err;
     }
+    CRASH_POINT("slot.zeroed");
     if (s->zeroed_bytes == goal) {
         slot_close(spool, slot);
         slot_set_state(spool, slot, SLOT_FREE);

@@ -415,12 +415,12 @@ void spool_each_open(struct spool *spool,
     for (uint32_t at = 0; (msg = index_walk(&spool->index, &at)) != NULL;) {
         struct spool_open_rcpt *rcpts = one;
         uint32_t count = 0;
-        if (msg->open_count > COUNT_OF(one)) {
+        if (msg_open_count(msg) > COUNT_OF(one)) {
             many = many ? many : mem_new(SPOOL_RCPT_COUNT_MAX * sizeof *many);
             ASSERT(many != NULL);
             rcpts = many;
         }
-        for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        for (uint32_t i = 0; i < msg_rcpt_count(msg); i++) {
             const struct rcpt *rcpt = msg_rcpt(msg, i);
             if (spool_state_is_open(rcpt->state)) {
                 rcpts[count++] = (struct spool_open_rcpt){ (uint16_t)i,
@@ -428,8 +428,8 @@ void spool_each_open(struct spool *spool,
                     (rcpt->flags & RCPT_MAYBE_DUPLICATE) != 0, { rcpt_due_ms(rcpt) } };
             }
         }
-        struct spool_open_msg open = { msg->msg_id, { msg->slot, msg->page, msg->record_at },
-            { msg->accepted_ms }, msg->rcpt_count, count };
+        struct spool_open_msg open = { msg->msg_id, msg_where(msg), { msg_accepted_ms(msg) },
+            msg_rcpt_count(msg), count };
         each(ctx, &open, rcpts, count);
     }
     mem_free(many);
@@ -533,7 +533,7 @@ enum err spool_find(struct spool *spool, uint64_t msg_id, struct spool_where *re
     if (msg == NULL) {
         return E_NOT_FOUND;
     }
-    *ret_where = (struct spool_where){ msg->slot, msg->page, msg->record_at };
+    *ret_where = msg_where(msg);
     return OK;
 }
 

@@ -77,6 +77,12 @@ struct spool_where {
     uint32_t batch_page; /* batch header at this × 4096 in the slot */
     uint32_t record_at;  /* ACCEPT record, from the start of the batch's payload */
 };
+/* The same in 6 bytes, for those who remember millions. False: no such place can be. */
+struct spool_place {
+    uint16_t bits[3];
+};
+MUST_USE bool spool_where_pack(const struct spool_where *where, struct spool_place *ret_place);
+struct spool_where spool_place_where(struct spool_place place);
 
 /* ---- what becomes of recipients ------------------------------------------------------------ */
 
@@ -320,6 +326,15 @@ MUST_USE enum err spool_view_message(struct spool_view *view, const struct spool
 MUST_USE enum err spool_view_head(struct spool_view *view, const struct spool_where *where,
         uint64_t msg_id, size_t max_bytes, struct buf *ret_head, struct why *why);
 
+/* Envelopes of many messages, best in the order of spool_each_open: neighbours are read together.
+ * One thread; *ret_envelope holds until the next call. Errors as of spool_view_message. */
+struct spool_reader;
+MUST_USE enum err spool_reader_new(struct spool_view *view, struct spool_reader **ret_reader);
+MUST_USE enum err spool_reader_envelope(struct spool_reader *reader,
+        const struct spool_where *where, uint64_t msg_id, struct spool_envelope *ret_envelope,
+        struct why *why);
+void spool_reader_free(struct spool_reader *reader); /* before the view; NULL is fine */
+
 /* The journal in order, durable records only. All-zero position: from the oldest kept. */
 struct spool_position {
     uint64_t batch_seq;
@@ -360,6 +375,7 @@ enum keeper_letter_kind {
     KEEPER_BODY,     /* struct keeper_body: a chunk of streamed content */
     KEEPER_DROP,     /* struct keeper_body: streamed content that will not be accepted */
     KEEPER_RECORD,   /* struct keeper_record */
+    KEEPER_SYNC,     /* struct keeper_record, empty: answered once all before it is durable */
     KEEPER_FIND,     /* struct keeper_find */
     KEEPER_CONSUMED, /* struct keeper_consumed */
     KEEPER_STATS     /* struct keeper_stats_ask */
@@ -448,6 +464,8 @@ struct mailbox *keeper_mailbox(struct keeper *keeper);
 /* Handles all letters that are there: one write, one sync where somebody waits, answers. Returns
  * the next deadline (0: none). */
 struct mono keeper_turn(struct keeper *keeper, struct mono now);
+/* All it has taken is durable: no record waits for memory or for a sync. */
+bool keeper_is_idle(const struct keeper *keeper);
 void keeper_free(struct keeper *keeper); /* the spool stays the caller's */
 
 #endif

@@ -239,7 +239,7 @@ struct head_place {
 /* Lets the records of a head change the index. Live or in replay: the same. E_NOMEM. */
 MUST_USE enum err apply_head(struct spool *spool, struct str head, struct head_place place);
 MUST_USE enum err msg_insert(struct spool *spool, uint64_t msg_id, const struct stored *stored,
-        const struct spool_where *where, struct msg **ret_msg);
+        struct spool_place place, struct msg **ret_msg);
 void msg_set_state(struct spool *spool, struct msg *msg, uint32_t rcpt, enum spool_state next);
 void msg_close_if_done(struct spool *spool, struct msg *msg);
 

@@ -79,8 +79,8 @@ static void view_file_done(struct spool_view *view, struct disk_file *file, bool
     }
 }
 
-static enum err view_read(struct spool_view *view, uint32_t slot, uint64_t at, void *dst,
-        size_t len, size_t *ret_len, struct why *why)
+enum err view_read(struct spool_view *view, uint32_t slot, uint64_t at, void *dst, size_t len,
+        size_t *ret_len, struct why *why)
 {
     bool is_own;
     struct disk_file *file;
@@ -184,12 +184,27 @@ static size_t stored_len(const uint8_t *bytes, size_t len, uint64_t msg_id)
     return size <= SPOOL_BATCH_BYTES_MAX ? size : 0;
 }
 
+uint64_t view_record_at(const struct spool_where *where)
+{
+    return batch_at(where->batch_page) + BATCH_HEADER_BYTES + where->record_at;
+}
+
+bool view_stored_parse(
+        const struct spool_view *view, struct str bytes, uint64_t msg_id, struct stored *ret_stored)
+{
+    const uint8_t *record = (const uint8_t *)bytes.ptr;
+    size_t size = stored_len(record, bytes.len, msg_id);
+    return size > 0 && size <= bytes.len && stored_is_whole(record, size, view->spool_id) &&
+           stored_decode(
+                   str_of(bytes.ptr + RECORD_HEADER_BYTES, size - RECORD_HEADER_BYTES), ret_stored);
+}
+
 enum err view_stored_read(struct spool_view *view, const struct spool_where *where, uint64_t msg_id,
         struct view_stored *ret_stored, struct why *why)
 {
     uint8_t guess[GUESS_BYTES];
     size_t len = 0;
-    uint64_t at = batch_at(where->batch_page) + BATCH_HEADER_BYTES + where->record_at;
+    uint64_t at = view_record_at(where);
     enum err err = view_read(view, where->slot, at, guess, sizeof guess, &len, why);
     if (err != OK) {
         return err;
@@ -209,9 +224,7 @@ enum err view_stored_read(struct spool_view *view, const struct spool_where *whe
     }
     struct stored stored = { 0 };
     if (err == OK &&
-            (len < size || !stored_is_whole((uint8_t *)bytes, size, view->spool_id) ||
-                    !stored_decode(str_of(bytes + RECORD_HEADER_BYTES, size - RECORD_HEADER_BYTES),
-                            &stored))) {
+            (len < size || !view_stored_parse(view, str_of(bytes, size), msg_id, &stored))) {
         err = damaged(why, msg_id, "its record is damaged");
     }
     if (err != OK) {

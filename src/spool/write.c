@@ -8,6 +8,7 @@
  */
 #include "spool/spool_priv.h"
 
+#include "core/crash.h"
 #include "core/crc32c.h"
 #include "core/time.h"
 
@@ -304,6 +305,7 @@ static enum err rotate_now(struct spool *spool)
 {
     uint32_t old = spool->active.slot;
     enum err err = plain_put(spool, SPOOL_SEAL);
+    CRASH_POINT("rotate.sealed");
     if (err != OK) {
         return err;
     }
@@ -315,10 +317,13 @@ static enum err rotate_now(struct spool *spool)
     if (err != OK) {
         return err;
     }
+    CRASH_POINT("rotate.old_synced");
     /* where no new one can be begun, nothing is lost: the old segment is whole */
     slot_set_state(spool, old, SLOT_FULL);
     slot_close(spool, old);
-    return segment_begin(spool);
+    err = segment_begin(spool);
+    CRASH_POINT("rotate.header");
+    return err;
 }
 
 static enum err rotate(struct spool *spool)

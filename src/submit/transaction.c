@@ -6,6 +6,7 @@
  * place. Pieces of a large message go to the keeper while it comes in; if it is not accepted in the
  * end, they are dropped there.
  */
+#include "core/crash.h"
 #include "core/str.h"
 #include "mail/address.h"
 #include "submit/submit_priv.h"
@@ -328,6 +329,7 @@ static void finish(struct session *session)
     accept->reply.kind = SUBMIT_KEPT;
     accept->reply.ctx_id = session->id;
     accept->asked_at = submit->now;
+    CRASH_POINT("after_dot");
     err = mailbox_send(submit->ports.keeper, &accept->letter);
     if (err != OK) {
         refuse_accept(session, accept, err);

@@ -24,6 +24,7 @@ class Ledgers:
     def __init__(self, sent, received):
         self.digest, self.ids = {}, {}
         self.offered, self.acknowledged, self.refused = set(), set(), set()
+        self.silent, self.half_open = [], []
         recipients = {}
         for line in sent.read_text().splitlines():
             fate, token, *rest = line.split()
@@ -36,6 +37,10 @@ class Ledgers:
                 self.acknowledged |= set(recipients[token])
             elif fate == "refused":
                 self.refused |= set(recipients[token])
+            elif fate == "silent":
+                self.silent.append(line)
+            elif fate == "half-open":
+                self.half_open.append(line)
         self.copies = collections.Counter()
         self.wrong = []
         for line in received.read_text().splitlines():
@@ -85,7 +90,9 @@ def check(node, ledgers, kills, note):
     arrived = set(ledgers.copies)
     extra = {address: count - 1 for address, count in ledgers.copies.items() if count > 1}
     note(f"kill -9: {COUNT} messages, {kills} kills (seed {SEED}): {len(ledgers.acknowledged)} recipients acknowledged, "
-         f"{len(arrived - ledgers.acknowledged)} arrived without an answer, {sum(extra.values())} extra copies")
+         f"{len(arrived - ledgers.acknowledged)} arrived without an answer, {sum(extra.values())} extra copies, "
+         f"{len(ledgers.half_open)} connections half-open")
+    assert ledgers.silent == [], "the node did not answer"
     assert ledgers.acknowledged - arrived == set(), "acknowledged and lost"
     assert arrived - ledgers.offered == set(), "never offered"
     assert arrived & ledgers.refused == set(), "refused, yet delivered"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * fuzz_address.c - an address's normal form is an address and its own normal form; lists and
- * domain names are read without harm.
+ * domain names are read without harm; the three forms of a check agree with each other.
  */
 #include "core/str.h"
 #include "mail/address.h"
@@ -16,6 +16,22 @@ static void check_normal(const struct address *address)
     ASSERT(str_eq(address_normal(&again, twice), normal));
 }
 
+/* An envelope's address is one of a header field, but for U-labels that IDNA refuses; a sign-up
+ * form's is an envelope's. */
+static void check_forms(struct str text)
+{
+    struct address address;
+    struct address_forms forms = address_forms(text);
+    ASSERT(!forms.is_smtp || forms.is_header);
+    ASSERT(!forms.is_signup || forms.is_smtp);
+    ASSERT(forms.is_smtp == (forms.fault == ADDRESS_FAULT_NONE));
+    ASSERT(address_fault_words(forms.fault) != NULL);
+    if (forms.is_smtp && text.ptr[0] != '-') {
+        ASSERT(address_parse(text, &address, NULL) == OK);
+        ASSERT(str_eq(address.local, forms.local) && str_eq(address.domain, forms.domain));
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -27,6 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (address_parse(all, &address, NULL) == OK) {
         check_normal(&address);
     }
+    check_forms(all);
     arena_init(&arena, 1 << 20);
     if (address_list_parse(&arena, all, list, COUNT_OF(list), &count) == OK) {
         for (size_t i = 0; i < count; i++) {

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const enum dns_type types[] = { DNS_A, DNS_CNAME, DNS_SOA, DNS_PTR, DNS_MX, DNS_TXT,
-        DNS_AAAA, DNS_TLSA };
+        DNS_AAAA, DNS_TLSA, DNS_NS, DNS_DS, DNS_DNSKEY, DNS_CAA };
     if (size == 0 || size > 65536) {
         return 0;
     }

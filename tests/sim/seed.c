@@ -19,14 +19,21 @@
 enum {
     MESSAGE_COUNT = 1000,
     CRASH_COUNT_MIN = 10,
+    TROUBLES_MAX = 40,
+    TROUBLE_MESSAGES = 8, /* within TROUBLE_MS_MIN of a disk's trouble */
+    TROUBLE_MS_MIN = 60000,
     DAY_MS = 86400000,
     HOUR_MS = 3600000,
     DRAIN_HOURS_MAX = 160, /* give-up is 5 days; the rest must be gone long before */
-    REPLY_BYTES_MAX = 4 << 20
+    TURN_MS_MAX = 10,      /* from a record to the sync that it rides in, and its wake-ups */
+    RECIPIENT_EVERY = 64,  /* tokens that are also looked up by themselves */
+    REPLY_BYTES_MAX = 16 << 20
 };
 
 const char *const seed_fault_names[SEED_FAULT_COUNT] = { "kill", "power cut", "disk error",
-    "disk full", "net", "peer refuses", "peer lies", "client", "dns", "clock" };
+    "disk full", "net delay", "net order", "net loss", "net refused", "net reset", "partial read",
+    "peer refuses", "peer lies", "client cut", "client reset", "dns failure", "dns absent",
+    "clock" };
 
 static const char config_text[] =
         "hostname = \"mail.sender.example\"\n"
@@ -43,6 +50,7 @@ struct run {
     struct world *world;
     struct peers peers;
     struct prng prng; /* of the plan */
+    uint32_t spare;   /* message: from here on for troubles */
     bool has_faults;
 };
 
@@ -112,16 +120,44 @@ static void draw_faults(struct run *run)
         dns->nxdomain = draw(run, 20000);
         dns->nodata = draw(run, 20000);
     }
-    run->result->met[SEED_NET] += net->reset || net->connect_refused || net->stall;
-    run->result->met[SEED_CLIENT] += peer->client_drops || peer->client_resets;
-    run->result->met[SEED_DNS] += dns->servfail || dns->timeout || dns->nxdomain;
 }
 
 static void heal_disks(struct run *run);
 
+static void count_disk_faults(struct run *run, struct sim_disk *disk)
+{
+    const struct sim_disk_counts *counts = sim_disk_counts(disk);
+    run->result->met[SEED_DISK_ERROR] += counts->fault_count;
+    run->result->met[SEED_DISK_FULL] += counts->full_count;
+}
+
+/* What happened while there were faults; crashes and clock steps are counted as they are made. */
+static void count_faults(struct run *run)
+{
+    const struct peers *peers = &run->peers;
+    const struct sim_net_met *net = sim_net_met(run->world->net);
+    const uint64_t *answers = sim_dns_met(run->world->dns)->answers;
+    uint64_t *met = run->result->met;
+    count_disk_faults(run, run->world->spool_disk);
+    count_disk_faults(run, run->world->history_disk);
+    met[SEED_NET_DELAY] = net->late;
+    met[SEED_NET_ORDER] = net->reordered;
+    met[SEED_NET_LOSS] = net->silent + net->swallowed;
+    met[SEED_NET_REFUSED] = net->refused;
+    met[SEED_NET_RESET] = net->reset;
+    met[SEED_NET_PARTIAL] = net->partial;
+    met[SEED_PEER_REFUSES] = peers->refused_count;
+    met[SEED_PEER_LIES] = peers->lost_reply_count + peers->garbage_count + peers->dropped_count;
+    met[SEED_CLIENT_CUT] = peers->client_cut_count;
+    met[SEED_CLIENT_RESET] = peers->client_reset_count;
+    met[SEED_DNS_FAILURE] = answers[DNS_SERVFAIL] + answers[DNS_TIMEOUT] + answers[DNS_BOGUS];
+    met[SEED_DNS_ABSENT] = answers[DNS_NXDOMAIN] + answers[DNS_NODATA];
+}
+
 static void stop_faults(struct run *run)
 {
     run->has_faults = false;
+    count_faults(run);
     run->peers.faults = (struct peer_faults){ 0 };
     *sim_net_faults(run->world->net) = (struct sim_net_faults){ .delay_ms_max = 20 };
     *sim_dns_faults(run->world->dns) = (struct sim_dns_faults){ .delay_ms_max = 20 };
@@ -164,23 +200,25 @@ static void restart_now(void *ctx, uint64_t number)
     }
 }
 
-/* Crashes wait for the next step of the world: an event must not free the node under its own feet.
- */
 static void plan_day(struct run *run)
 {
     struct sim_events *events = &run->world->events;
     uint32_t bursts = 1 + (uint32_t)prng_below(&run->prng, 40);
-    for (uint32_t m = 0; m < run->peers.message_count; m++) {
+    for (uint32_t m = 0; m < run->spare; m++) {
         uint64_t burst = prng_below(&run->prng, bursts);
         uint64_t at_ms = burst * (DAY_MS / bursts) + prng_below(&run->prng, 60000);
         sim_after(events, at_ms, submit_now, run, m);
     }
 }
 
-struct trouble {
-    int64_t at_ms;
-    enum seed_fault kind;
-};
+/* Messages of their own, so that the fault meets somebody: the day has long silences. */
+static void submit_into_trouble(struct run *run)
+{
+    for (uint32_t i = 0; i < TROUBLE_MESSAGES && run->spare < run->peers.message_count; i++) {
+        sim_after(&run->world->events, prng_below(&run->prng, TROUBLE_MS_MIN), submit_now, run,
+                run->spare++);
+    }
+}
 
 static void disk_trouble(struct run *run, enum seed_fault kind)
 {
@@ -196,6 +234,7 @@ static void disk_trouble(struct run *run, enum seed_fault kind)
         sim_disk_fail(disk, SIM_DISK_WRITE, nth, count,
                 prng_chance(&run->prng, 500000) ? E_IO : E_NO_SPACE);
     }
+    submit_into_trouble(run);
 }
 
 static void heal_disks(struct run *run)
@@ -207,64 +246,47 @@ static void heal_disks(struct run *run)
     }
 }
 
-/* Records ride in a sync at most KEEPER_SYNC_DELAY_MS after they were written: what a receiver took
- * within that time before a power cut may come again without a mark (I5). A kill excuses nothing.
+/* Records ride in a sync at most KEEPER_SYNC_DELAY_MS after they were written: what was sent within
+ * that time before a power cut may come again without a mark (I5).
  */
-static void excuse_last_moments(struct run *run)
+static void crash(struct run *run, enum seed_fault kind)
 {
-    int64_t since_ms = run->world->events.now.ms - KEEPER_SYNC_DELAY_MS - 10;
-    for (uint32_t i = 0; i < run->peers.token_count; i++) {
-        struct token *token = &run->peers.token[i];
-        token->is_excused = token->is_excused || (token->copies && token->last_copy_ms >= since_ms);
+    if (run->world->node == NULL) {
+        return;
     }
+    if (kind == SEED_POWER_CUT) {
+        peers_power_cut(&run->peers, KEEPER_SYNC_DELAY_MS + TURN_MS_MAX);
+    }
+    world_crash(run->world, kind == SEED_POWER_CUT ? WORLD_POWER_CUT : WORLD_KILL);
+    run->result->met[kind]++;
+    run->result->crashes++;
+    sim_after(&run->world->events, 10 + prng_below(&run->prng, 5000), restart_now, run, 0);
 }
 
-static void crash(struct run *run, enum world_crash how)
+static void step_clock(struct run *run)
 {
-    if (run->world->node) {
-        if (how == WORLD_POWER_CUT) {
-            excuse_last_moments(run);
-        }
-        world_crash(run->world, how);
-        run->result->crashes++;
-        sim_after(&run->world->events, 10 + prng_below(&run->prng, 5000), restart_now, run, 0);
-    }
+    static const int64_t steps_ms[] = { HOUR_MS, -HOUR_MS, INT64_C(365) * DAY_MS,
+        -INT64_C(365) * DAY_MS };
+    int64_t step_ms = steps_ms[prng_below(&run->prng, COUNT_OF(steps_ms))];
+    run->world->events.wall_offset_ms += step_ms;
+    run->result->met[SEED_CLOCK]++;
+    sim_trace(&run->world->events, "clock step %lld ms", (long long)step_ms);
 }
 
 static void make_trouble(struct run *run, enum seed_fault kind)
 {
-    run->result->met[kind]++;
-    switch (kind) {
-    case SEED_KILL:
-        crash(run, WORLD_KILL);
-        break;
-    case SEED_POWER_CUT:
-        crash(run, WORLD_POWER_CUT);
-        break;
-    case SEED_DISK_ERROR:
-    case SEED_DISK_FULL:
+    if (kind == SEED_KILL || kind == SEED_POWER_CUT) {
+        crash(run, kind);
+    } else if (kind == SEED_CLOCK) {
+        step_clock(run);
+    } else {
         disk_trouble(run, kind);
-        break;
-    case SEED_CLOCK: {
-        static const int64_t steps_ms[] = { HOUR_MS, -HOUR_MS, INT64_C(365) * DAY_MS,
-            -INT64_C(365) * DAY_MS };
-        run->world->events.wall_offset_ms += steps_ms[prng_below(&run->prng, COUNT_OF(steps_ms))];
-        break;
-    }
-    case SEED_NET:
-    case SEED_PEER_REFUSES:
-    case SEED_PEER_LIES:
-    case SEED_CLIENT:
-    case SEED_DNS:
-    case SEED_FAULT_COUNT:
-        break;
     }
 }
 
-static enum seed_fault draw_trouble(
-        struct run *run, bool has_disk, bool has_clock, uint32_t crashes)
+static enum seed_fault draw_trouble(struct run *run, bool has_disk, bool has_clock)
 {
-    if (crashes < CRASH_COUNT_MIN || prng_chance(&run->prng, 500000)) {
+    if (run->result->crashes < CRASH_COUNT_MIN || prng_chance(&run->prng, 500000)) {
         return prng_chance(&run->prng, 500000) ? SEED_KILL : SEED_POWER_CUT;
     }
     if (has_clock && prng_chance(&run->prng, 200000)) {
@@ -276,7 +298,7 @@ static enum seed_fault draw_trouble(
     return SEED_KILL;
 }
 
-/* Half of the crashes hit a moment when the node is busy: a few steps after something happened. */
+/* Most troubles hit a moment when the node is busy: a few steps after something happened. */
 static void wait_for_moment(struct run *run, struct mono at)
 {
     world_run_until(run->world, at);
@@ -290,20 +312,19 @@ static void wait_for_moment(struct run *run, struct mono at)
 
 static void live_the_day(struct run *run)
 {
-    enum { TROUBLES_MAX = 40 };
     bool has_disk = prng_chance(&run->prng, 600000), has_clock = prng_chance(&run->prng, 300000);
     uint32_t count = 14 + (uint32_t)prng_below(&run->prng, TROUBLES_MAX - 14);
-    uint32_t crashes = 0;
     struct mono begin = run->world->events.now;
-    for (uint32_t i = 0; i < count && run->result->is_good; i++) {
+    /* more where a node that was down could not crash */
+    for (uint32_t i = 0; (i < count || run->result->crashes < CRASH_COUNT_MIN) && i < TROUBLES_MAX;
+            i++) {
         struct mono at =
                 mono_after(begin, (uint64_t)DAY_MS / count * i + prng_below(&run->prng, 60000));
         wait_for_moment(run, at);
-        enum seed_fault kind = draw_trouble(run, has_disk, has_clock, crashes);
-        crashes += kind == SEED_KILL || kind == SEED_POWER_CUT;
+        enum seed_fault kind = draw_trouble(run, has_disk, has_clock);
         make_trouble(run, kind);
         if (kind == SEED_DISK_FULL || kind == SEED_DISK_ERROR) {
-            world_run_for(run->world, prng_below(&run->prng, 600000));
+            world_run_for(run->world, TROUBLE_MS_MIN + prng_below(&run->prng, 600000));
             heal_disks(run);
         }
     }
@@ -354,48 +375,80 @@ struct told {
     bool is_final, is_delivered, is_failed, is_marked;
 };
 
-static void hear(json_t *story, struct str address, struct told *told)
+static void hear(json_t *rcpt, struct told *told)
 {
-    json_t *rcpt;
-    size_t i;
-    json_array_foreach(json_object_get(story, "recipients"), i, rcpt)
-    {
-        const char *name = json_string_value(json_object_get(rcpt, "address"));
-        const char *state = json_string_value(json_object_get(rcpt, "state"));
-        if (name == NULL || state == NULL || !str_eq(str_from_c(name), address)) {
-            continue;
-        }
-        told->stories++;
+    const char *state = json_string_value(json_object_get(rcpt, "state"));
+    told->stories++;
+    if (state != NULL) {
         told->is_delivered = strcmp(state, "delivered") == 0;
         told->is_failed = strcmp(state, "bounced") == 0 || strcmp(state, "expired") == 0;
-        told->is_final = told->is_delivered || told->is_failed;
-        told->is_marked = json_is_true(json_object_get(rcpt, "possible_duplicate"));
     }
+    told->is_final = told->is_delivered || told->is_failed;
+    told->is_marked = json_is_true(json_object_get(rcpt, "possible_duplicate"));
 }
 
-static struct told ask_history(struct run *run, uint32_t number)
+/* Stories of one lot, or of one recipient: of each recipient there, to told[token]. */
+static void hear_stories(struct run *run, const char *query, uint32_t lot, struct told *told)
 {
-    struct told told = { 0 };
     struct buf body;
-    char address[64], query[96];
-    fmt(address, sizeof address, "t%u@d%u.example", number, run->peers.token[number].domain);
-    fmt(query, sizeof query, "recipient=t%u%%40d%u.example", number,
-            run->peers.token[number].domain);
+    json_t *story, *rcpt;
+    size_t i, j;
     buf_init(&body, REPLY_BYTES_MAX);
-    if (world_ask(run->world, "GET", "/v1/messages", query, "", &body) == 200) {
-        json_t *stories = json_loadb(body.ptr, body.len, 0, NULL), *story;
-        size_t i;
-        json_array_foreach(stories, i, story)
+    uint16_t status = world_ask(run->world, "GET", "/v1/messages", query, "", &body);
+    json_t *stories = status == 200 ? json_loadb(body.ptr, body.len, 0, NULL) : NULL;
+    json_array_foreach(stories, i, story)
+    {
+        json_array_foreach(json_object_get(story, "recipients"), j, rcpt)
         {
-            hear(story, str_from_c(address), &told);
+            const char *address = json_string_value(json_object_get(rcpt, "address"));
+            uint32_t token;
+            if (address == NULL || !peers_token_of(&run->peers, str_from_c(address), &token) ||
+                    run->peers.token[token].message / PEER_LOT_MESSAGES != lot) {
+                fail(run, "I2: the history of lot %u has a recipient that was never offered: %s",
+                        lot, address ? address : "");
+                continue;
+            }
+            hear(rcpt, &told[token]);
         }
-        json_decref(stories);
     }
+    json_decref(stories);
     buf_done(&body);
+}
+
+/* A story is found by its recipient, too. */
+static void judge_look_up(struct run *run, uint32_t number, const struct told *by_lot)
+{
+    char query[96];
+    const struct token *token = &run->peers.token[number];
+    fmt(query, sizeof query, "recipient=t%u%%40d%u.example", number, token->domain);
+    struct told *told = mem_new(run->peers.token_count * sizeof *told);
+    ASSERT(told);
+    hear_stories(run, query, token->message / PEER_LOT_MESSAGES, told);
+    if (told[number].stories != by_lot->stories) {
+        fail(run, "I6: t%u has %u stories when asked for by recipient, and %u by tag", number,
+                told[number].stories, by_lot->stories);
+    }
+    mem_free(told);
+}
+
+/* By tag, since asking for each recipient takes longer than the day. */
+static struct told *ask_history(struct run *run)
+{
+    struct told *told = mem_new(run->peers.token_count * sizeof *told);
+    ASSERT(told);
+    for (uint32_t m = 0; m < run->peers.message_count; m += PEER_LOT_MESSAGES) {
+        char query[64];
+        fmt(query, sizeof query, "tag=lot-%u&count=1000", m / PEER_LOT_MESSAGES);
+        hear_stories(run, query, m / PEER_LOT_MESSAGES, told);
+    }
+    for (uint32_t i = (uint32_t)prng_below(&run->prng, RECIPIENT_EVERY); i < run->peers.token_count;
+            i += RECIPIENT_EVERY) {
+        judge_look_up(run, i, &told[i]);
+    }
     return told;
 }
 
-static void judge_token(struct run *run, uint32_t number)
+static void judge_token(struct run *run, uint32_t number, const struct told *told)
 {
     const struct token *token = &run->peers.token[number];
     if (token->is_mixed) {
@@ -408,34 +461,40 @@ static void judge_token(struct run *run, uint32_t number)
                     token->answer == TOKEN_REFUSED ? "refused" : "never offered", token->copies,
                     token->bounces);
         }
+        if (told->stories) {
+            fail(run, "I6: t%u was %s, yet has a story", number,
+                    token->answer == TOKEN_REFUSED ? "refused" : "never offered");
+        }
         return;
     }
-    struct told told = ask_history(run, number);
     bool is_taken = token->answer == TOKEN_ACKNOWLEDGED;
     if (is_taken && token->copies == 0 && token->bounces == 0) {
         fail(run, "I1: t%u of message %s was acknowledged and is lost (history: %u stories%s%s)",
-                number, run->peers.message[token->message].id, told.stories,
-                told.is_delivered ? ", delivered" : "", told.is_failed ? ", failed" : "");
+                number, run->peers.message[token->message].id, told->stories,
+                told->is_delivered ? ", delivered" : "", told->is_failed ? ", failed" : "");
     }
-    if (is_taken && (told.stories != 1 || !told.is_final)) {
-        fail(run, "I6: t%u was acknowledged and has %u stories, %s", number, told.stories,
-                told.is_final ? "final" : "without an end");
+    if (is_taken && (told->stories != 1 || !told->is_final)) {
+        fail(run, "I6: t%u was acknowledged and has %u stories, %s", number, told->stories,
+                told->is_final ? "final" : "without an end");
     }
-    if (told.stories > 1) {
-        fail(run, "I6: t%u has %u stories", number, told.stories);
+    if (told->stories > 1) {
+        fail(run, "I6: t%u has %u stories", number, told->stories);
     }
-    if (told.is_delivered && token->copies == 0) {
+    if (told->is_delivered && token->copies == 0) {
         fail(run, "I6: the history says t%u was delivered; nobody received it", number);
     }
-    if (token->copies > 1 && !told.is_marked && !token->is_excused) {
+    if (token->copies - token->excused_copies > 1 && !told->is_marked) {
         fail(run, "I5: t%u arrived %u times and is not marked as a possible duplicate", number,
                 token->copies);
     }
-    if (token->copies && token->bounces && !told.is_marked && !token->is_excused &&
+    if (token->copies && token->bounces && !told->is_marked && token->excused_copies == 0 &&
             token->replies_lost == 0) {
         fail(run, "I4: t%u arrived and bounced, and nothing explains it", number);
     }
-    if ((token->copies || token->bounces) && told.stories == 0) {
+    if (token->has_two_reports) {
+        fail(run, "I7: two different reports about t%u reached its sender", number);
+    }
+    if ((token->copies || token->bounces) && told->stories == 0) {
         fail(run, "I6: t%u came out, but the history does not know it", number);
     }
 }
@@ -461,9 +520,10 @@ static void judge_message(struct run *run, uint32_t m)
 static void judge(struct run *run)
 {
     struct seed_result *result = run->result;
+    struct told *told = ask_history(run);
     for (uint32_t i = 0; i < run->peers.token_count && result->is_good; i++) {
         const struct token *token = &run->peers.token[i];
-        judge_token(run, i);
+        judge_token(run, i, &told[i]);
         result->acknowledged += token->answer == TOKEN_ACKNOWLEDGED;
         result->delivered += token->copies > 0;
         result->bounced += token->bounces > 0;
@@ -472,9 +532,7 @@ static void judge(struct run *run)
     for (uint32_t m = 0; m < run->peers.message_count && result->is_good; m++) {
         judge_message(run, m);
     }
-    result->met[SEED_PEER_LIES] +=
-            run->peers.lost_reply_count + run->peers.garbage_count + run->peers.dropped_count;
-    result->met[SEED_PEER_REFUSES] += run->peers.refused_count;
+    mem_free(told);
 }
 
 void seed_run(const struct seed_options *options, struct seed_result *ret_result)
@@ -488,8 +546,9 @@ void seed_run(const struct seed_options *options, struct seed_result *ret_result
     run.world->events.is_traced = options->is_traced;
     run.world->is_talking = options->is_talking;
     struct ip_port node = { .ip = { .family = IP_V4, .byte = { 10, 0, 0, 1 } }, .port = 2525 };
-    uint32_t messages = options->message_count ? options->message_count : MESSAGE_COUNT;
-    peers_init(&run.peers, &run.world->events, run.world->net, run.world->dns, node, messages);
+    run.spare = options->message_count ? options->message_count : MESSAGE_COUNT;
+    peers_init(&run.peers, &run.world->events, run.world->net, run.world->dns, node,
+            run.spare + TROUBLES_MAX * TROUBLE_MESSAGES);
     draw_faults(&run);
     plan_day(&run);
     start(&run);
@@ -500,7 +559,7 @@ void seed_run(const struct seed_options *options, struct seed_result *ret_result
     if (ret_result->is_good) {
         judge(&run);
     }
-    ret_result->messages = messages;
+    ret_result->messages = run.spare;
     ret_result->turns = run.world->turn_count;
     ret_result->hash = run.world->events.hash;
     world_free(run.world);

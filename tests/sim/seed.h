@@ -13,20 +13,26 @@ enum seed_fault {
     SEED_POWER_CUT,
     SEED_DISK_ERROR, /* a write or sync fails */
     SEED_DISK_FULL,
-    SEED_NET,          /* refused, silent, reset, stalled */
+    SEED_NET_DELAY, /* a piece came late */
+    SEED_NET_ORDER, /* connections overtook each other */
+    SEED_NET_LOSS,  /* a connection without an answer, or stalled */
+    SEED_NET_REFUSED,
+    SEED_NET_RESET,
+    SEED_NET_PARTIAL,  /* a read gave less than there was */
     SEED_PEER_REFUSES, /* 4xx, 5xx, 421 in every phase */
     SEED_PEER_LIES,    /* garbage, lost replies, dropped after the dot */
-    SEED_CLIENT,       /* cut in DATA, reset after the dot */
-    SEED_DNS,
-    SEED_CLOCK, /* steps of the wall clock */
+    SEED_CLIENT_CUT,   /* within the content */
+    SEED_CLIENT_RESET, /* after the dot */
+    SEED_DNS_FAILURE,  /* SERVFAIL, time-out, bogus */
+    SEED_DNS_ABSENT,   /* wrongly said to be absent */
+    SEED_CLOCK,        /* steps of the wall clock */
     SEED_FAULT_COUNT
 };
 extern const char *const seed_fault_names[SEED_FAULT_COUNT];
 
 struct seed_result {
     uint64_t hash;
-    uint64_t met[SEED_FAULT_COUNT]; /* crashes, disk, clock, lies: how often; net, client, dns:
-                                       drawn or not */
+    uint64_t met[SEED_FAULT_COUNT]; /* how often it really happened */
     uint32_t crashes, messages, acknowledged, delivered, bounced, duplicates, starts_failed;
     uint64_t turns;
     bool is_good;

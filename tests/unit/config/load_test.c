@@ -119,6 +119,22 @@ TEST(a_pathless_name_is_in_the_working_directory)
 static const char with_key[] = "hostname = \"mail.example.com\"\n"
                                "domain \"example.com\" { dkim \"s\" { key = \"k.pem\" } }\n";
 
+TEST(a_listener_that_lets_nobody_send_is_warned_of_with_the_next_step)
+{
+    struct rig rig;
+    rig_begin(&rig);
+    REQUIRE_OK(rig_load_text(&rig,
+            "hostname = \"mail.example.com\"\n"
+            "listen \"a\" { address = { \"127.0.0.1:2525\" } networks = { \"127.0.0.0/8\" } }\n"
+            "listen \"b\" { address = { \"127.0.0.1:2526\" } auth = required auth-in-clear = yes "
+            "}\n"
+            "listen \"c\" { address = { \"127.0.0.1:2527\" } }\n"));
+    CHECK_FAULTS(&rig,
+            "outpost.conf:4: warning: listen \"c\" lets nobody send: add networks = { "
+            "\"127.0.0.0/8\" } for clients that need no login, or tls and auth = required\n");
+    rig_end(&rig);
+}
+
 TEST(a_key_is_judged_by_its_strength)
 {
     struct rig rig;
@@ -277,4 +293,23 @@ TEST(no_memory_at_any_step_is_an_error_and_no_leak)
     }
     CHECK(step > 20 && step < 5000, "%llu steps", (unsigned long long)step);
     rig_end(&rig);
+}
+
+TEST(services_stand_within_their_domain_beside_its_keys)
+{
+    struct config *config = NULL;
+    struct config_report *report = mem_new(sizeof *report);
+    REQUIRE_OK(config_load("tests/data/config/good/full.conf", &config, report));
+    const struct config_domain *domain = config_domain_for(config, STR("example.com"));
+    CHECK(domain != NULL);
+    CHECK_STR(domain->bounce, STR("bounce.example.com"));
+    CHECK_U64(domain->key_count, 0);
+    CHECK_U64(domain->service_count, 2);
+    CHECK_STR(domain->service[0].name, STR("newsletter"));
+    CHECK_STR(domain->service[0].spf, STR("include:_spf.news.example"));
+    CHECK_U64(domain->service[0].selector_count, 2);
+    CHECK_STR(domain->service[1].selector[0], STR("s1"));
+    config_give(config);
+    config_report_done(report);
+    mem_free(report);
 }

@@ -101,10 +101,76 @@ TEST(a_zone_file_answers)
                 rows[i].name, (unsigned)rows[i].type, seen.text, rows[i].expected);
     }
     struct seen seen = { .count = 0 };
-    CHECK_ERR(dns->ops->ask(dns, STR("a b"), DNS_A, answered, &seen), E_SYNTAX);
+    CHECK_ERR(dns->ops->ask(dns, STR("a..b"), DNS_A, answered, &seen), E_SYNTAX);
     REQUIRE_OK(dns->ops->ask(dns, STR("lab.example"), DNS_A, answered, &seen));
     dns->ops->close(dns); /* with a question open: no answer comes */
     CHECK_U64(seen.count, 0);
+}
+
+TEST(a_zone_file_may_hold_whatever_rfc_1035_allows)
+{
+    static const struct {
+        const char *name;
+        enum dns_type type;
+        const char *expected;
+    } rows[] = {
+        { "ODD.example", DNS_SOA, "found 0:ns.odd.example" },
+        { "odd.example", DNS_NS, "found 0:ns.odd.example" },
+        { "ns.odd.example", DNS_AAAA, "found 0:2001:db8::1" },
+        { "class-first.odd.example", DNS_TXT, "found 0:xy" },
+        { "upper.odd.example", DNS_TXT, "found 0:Case Kept" },
+        { "quotes.odd.example", DNS_TXT, "found 0:say \"hi\"; \\ " },
+        { "empty.odd.example", DNS_TXT, "found 0:" },
+        { "nothing.odd.example", DNS_TXT, "nxdomain" }, /* no string, no record */
+        { "joined.odd.example", DNS_TXT, "found 0:v=spf1 -all" },
+        { "bare.odd.example", DNS_TXT, "found 0:onetwo" },
+        { "spf.odd.example", DNS_TXT, "nodata" },
+        { "chaos.odd.example", DNS_TXT, "nxdomain" },
+        { "foo:bar/baz.odd.example", DNS_A, "found 0:192.0.2.2" },
+        { "macro%percent  space.odd.example", DNS_A, "found 0:192.0.2.3" },
+        { "Blank Name.odd.example", DNS_A, "found 0:192.0.2.4" },
+        { "_under._score.odd.example", DNS_A, "found 0:192.0.2.5" },
+        { "_score.odd.example", DNS_A, "nodata" },
+        { "semi;colon.odd.example", DNS_A, "found 0:192.0.2.6" },
+        { "at@sign().odd.example", DNS_A, "found 0:192.0.2.7" },
+        { "any.thing.wild.odd.example", DNS_A, "found 0:192.0.2.8" }, /* RFC 4592 2.2.1 */
+        { "any.wild.odd.example", DNS_TXT, "nodata" },
+        { "any.wild.odd.example", DNS_MX, "found 10:mx.odd.example" },
+        { "there.wild.odd.example", DNS_A, "nodata" }, /* exists: no wildcard */
+        { "below.there.wild.odd.example", DNS_A, "nxdomain" },
+        { "wild.odd.example", DNS_A, "nodata" },
+        { "x.aliases.odd.example", DNS_A, "found 0:192.0.2.2" },
+        { "empty.odd.example", DNS_A, "nodata" },
+        { "er.empty.odd.example", DNS_A, "nodata" },
+        { "0.odd.example", DNS_A, "found 0:192.0.2.10" },
+        { "300.odd.example", DNS_A, "found 0:192.0.2.11" },
+        { "in.odd.example", DNS_A, "found 0:192.0.2.12" },
+        { "root-mx.odd.example", DNS_MX, "found 0:" },
+        { "unknown.odd.example", DNS_A, "nodata" },
+        { "crlf.odd.example", DNS_A, "found 0:192.0.2.13" },
+        { "silent.odd.example", DNS_A, "timeout" },
+        { "broken name.odd.example", DNS_A, "servfail" },
+        { "remarked.odd.example", DNS_A, "timeout" },
+        { "worded.odd.example", DNS_A, "servfail" },
+        { "twice.odd.example", DNS_A, "found 0:192.0.2.14" }, /* RFC 2181 5: one record */
+        { "generic.odd.example", DNS_TXT, "found 0:v=spf1 -all" },
+        { "as-txt.odd.example", DNS_TXT, "found 0:hi" },
+        { "whole.odd.example", DNS_TXT, "found 0:( ; )" },
+        { "low.deep.odd.example", DNS_A, "found 0:192.0.2.15" },
+        { "low.er.deep.odd.example", DNS_A, "found 0:192.0.2.16" },
+    };
+    struct dns *dns = NULL;
+    struct why why = { "" };
+    enum err err = dns_open_zone("tests/data/zone/odd.zone", &dns, &why);
+    CHECK(err == OK, "%s", why.text);
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct seen seen = { .count = 0 };
+        REQUIRE_OK(dns->ops->ask(dns, str_from_c(rows[i].name), rows[i].type, answered, &seen));
+        dns_zone_poll(dns);
+        CHECK(strcmp(seen.text, rows[i].expected) == 0, "%s %u: got \"%s\", expected \"%s\"",
+                rows[i].name, (unsigned)rows[i].type, seen.text, rows[i].expected);
+    }
+    dns->ops->close(dns);
 }
 
 static void close_in_answer(void *ctx, const struct dns_answer *answer)
@@ -127,19 +193,55 @@ TEST(a_zone_may_be_closed_in_an_answer)
     CHECK(dns == NULL);
 }
 
+static enum err open_zone_text(struct str text, struct dns **ret_dns, struct why *why)
+{
+    char path[] = "/tmp/outpost-zone-XXXXXX";
+    int fd = mkstemp(path);
+    CHECK(write(fd, text.ptr, text.len) == (ssize_t)text.len);
+    close(fd);
+    enum err err = dns_open_zone(path, ret_dns, why);
+    unlink(path);
+    return err;
+}
+
 TEST(a_bad_zone_file_is_refused_with_its_line)
+{
+    static const struct {
+        struct str text;
+        const char *said;
+    } rows[] = {
+        { STR_INIT("a.example. 60 IN A 192.0.2.1\nb.example. 60 IN A 192.0.2.999\n"), ":2: " },
+        { STR_INIT("; x\na.example. TXT \"open\nb.example. A 192.0.2.1\n"),
+                ":2: a quote that does not end" },
+        { STR_INIT("a.example. TXT ( \"x\"\nb.example. A 192.0.2.1\n"),
+                ":1: a parenthesis left open" },
+        { STR_INIT("\na.example. TXT \"x\" )\n"), ":2: a parenthesis that was not opened" },
+        { STR_INIT("$GENERATE 1-3 a$ A 192.0.2.$\n"), ":1: a directive" },
+        { STR_INIT("$INCLUDE other.zone\n"), ":1: a directive" },
+        { STR_INIT("a.example. A 192.0.2.1\na.example. TXT \"\0\"\n"), ":2: a NUL byte" },
+        { STR_INIT("word word2\n"), ":1: " },
+    };
+    struct dns *dns = NULL;
+    struct why why = { "" };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        CHECK_ERR(open_zone_text(rows[i].text, &dns, &why), E_SYNTAX);
+        CHECK(strstr(why.text, rows[i].said) != NULL, "row %zu: %s", i, why.text);
+    }
+    CHECK_ERR(dns_open_zone("/tmp/outpost-none/none.zone", &dns, &why), E_NOT_FOUND);
+}
+
+TEST(a_byte_order_mark_before_a_zone_is_no_name)
 {
     struct dns *dns = NULL;
     struct why why = { "" };
-    char path[] = "/tmp/outpost-zone-XXXXXX";
-    int fd = mkstemp(path);
-    static const char text[] = "a.example. 60 IN A 192.0.2.1\nb.example. 60 IN A 192.0.2.999\n";
-    CHECK(write(fd, text, sizeof text - 1) == sizeof text - 1);
-    close(fd);
-    CHECK_ERR(dns_open_zone(path, &dns, &why), E_SYNTAX);
-    CHECK(strstr(why.text, ":2: ") != NULL, "%s", why.text);
-    unlink(path);
-    CHECK_ERR(dns_open_zone("/tmp/outpost-none/none.zone", &dns, &why), E_NOT_FOUND);
+    struct seen seen = { .count = 0 };
+    REQUIRE_OK(open_zone_text(STR("\xEF\xBB\xBF"
+                                  "a.example. A 192.0.2.1"),
+            &dns, &why));
+    REQUIRE_OK(dns->ops->ask(dns, STR("a.example"), DNS_A, answered, &seen));
+    dns_zone_poll(dns);
+    CHECK_STR(str_from_c(seen.text), STR("found 0:192.0.2.1"));
+    dns->ops->close(dns);
 }
 
 /* ---- libunbound against a name server of ours ---- */
@@ -412,7 +514,7 @@ TEST(no_answer_comes_after_close)
     struct seen seen = { .count = 0 };
     resolver_rig_open(&rig, &quick);
     REQUIRE_OK(rig.dns->ops->ask(rig.dns, STR("silent.lab.example"), DNS_A, answered, &seen));
-    CHECK_ERR(rig.dns->ops->ask(rig.dns, STR("no good name"), DNS_A, answered, &seen), E_SYNTAX);
+    CHECK_ERR(rig.dns->ops->ask(rig.dns, STR("no..name"), DNS_A, answered, &seen), E_SYNTAX);
     resolver_rig_close(&rig);
     CHECK_U64(seen.count, 0);
 }
@@ -545,8 +647,8 @@ TEST(one_question_is_asked_without_a_loop)
     close(server.fd);
     CHECK_ERR(dns_ask_blocking(STR("nowhere"), STR("a.example"), DNS_A, answered, &seen, &why),
             E_SYNTAX);
-    CHECK_ERR(
-            dns_ask_blocking(STR("127.0.0.1"), STR("a b"), DNS_A, answered, &seen, &why), E_SYNTAX);
+    CHECK_ERR(dns_ask_blocking(STR("127.0.0.1"), STR("a..b"), DNS_A, answered, &seen, &why),
+            E_SYNTAX);
 }
 
 TEST(without_memory_opening_fails_and_leaves_nothing)

@@ -511,10 +511,39 @@ TEST(a_clock_that_steps_by_a_year_takes_no_story) /* faults 56 */
         fixture_settle(&f);
     }
     CHECK_STORY(&f, 0, 0, "queued", "accepted");
-    fixture_pass(
-            &f, 2 * DAY_MS); /* it was no mistake: files age twice as fast until it is made up */
+    /* it was no mistake: the step stays, and files age a tenth faster, no more */
+    fixture_pass(&f, 2 * DAY_MS);
     fixture_settle(&f);
+    CHECK_STORY(&f, 0, 0, "queued", "accepted");
+    for (int i = 0; i < 40; i++) {
+        fixture_pass(&f, 3700000);
+        fixture_settle(&f);
+    }
     CHECK(fixture_find_number(&f, 0) == NULL);
+    CHECK_STORY(&f, 1, 0, "queued", "accepted");
+    fixture_done(&f);
+}
+
+TEST(a_file_whose_first_commit_a_crash_took_is_as_young_as_its_stories)
+{
+    struct fixture f;
+    fixture_init(&f, 5);
+    fixture_open(&f);
+    (void)fixture_accept_number(&f, 0);
+    fixture_settle(&f);
+    struct disk_file *file; /* what is left of a file that was made just before a power cut */
+    REQUIRE_OK(f.history_disk->ops->open(
+            f.history_disk, "history-2026-11-26.db", DISK_WRITE | DISK_CREATE, &file, NULL));
+    f.history_disk->ops->close(file);
+    fixture_restart(&f, SIM_CRASH_KILL, 0);
+    fixture_pass(&f, DAY_MS);
+    (void)fixture_accept_number(&f, 1);
+    fixture_settle(&f);
+    for (int i = 0; i < 3; i++) {
+        fixture_pass(&f, 3700000);
+        fixture_settle(&f);
+    }
+    CHECK_STORY(&f, 0, 0, "queued", "accepted");
     CHECK_STORY(&f, 1, 0, "queued", "accepted");
     fixture_done(&f);
 }

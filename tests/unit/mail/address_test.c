@@ -117,8 +117,8 @@ TEST(a23_the_last_unquoted_at_splits_and_quotes_are_kept_only_where_needed)
     REQUIRE_OK(parse("\"\"@example.org", &address));
     CHECK_STR(address_normal(&address, text), STR("\"\"@example.org"));
     CHECK_STR(address_domain_lower(&address, text), STR("example.org"));
-    static const char bad[][24] = { "\"a\r\nb\"@d", "\"a\\\nb\"@d", "\"a\x7f\"@d", "\"a\"b@d",
-        "\"\\" };
+    static const char bad[][24] = { "\"a\r\nb\"@d", "\"\\\xc3\xa4\"@d", "\"a\\\nb\"@d",
+        "\"a\x7f\"@d", "\"a\"b@d", "\"\\" };
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         CHECK_ERR(parse(bad[i], &address), E_SYNTAX);
     }

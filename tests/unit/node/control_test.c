@@ -38,6 +38,14 @@ static const struct {
     { "GET", "/v1/sandbox", "", "", 409, "no sandbox" },
     { "GET", "/v1/sandbox/000001.eml", "", "", 404, "has no message" },
     { "POST", "/v1/reload", "", "", 409, "no configuration file" },
+    { "POST", "/v1/addresses/check", "", "{\"address\":\"a@gmal.com\",\"offline\":true}", 200,
+            "\"suggestion\":\"a@gmail.com\"" },
+    { "POST", "/v1/addresses/check", "", "", 400, "JSON object" },
+    { "POST", "/v1/addresses/check", "", "{\"address\":[]}", 400, "list of 1 to 100" },
+    { "POST", "/v1/addresses/check", "", "{\"address\":[1]}", 400, "list of 1 to 100" },
+    { "POST", "/v1/addresses/check", "", "{\"address\":\"a\",\"x\":1}", 400, "no \\\"x\\\"" },
+    { "POST", "/v1/addresses/check", "", "{\"address\":\"a\",\"offline\":1}", 400,
+            "true or false" },
     /* what is not there, and what is there for another method */
     { "GET", "/", "", "", 404, "there is no /" },
     { "GET", "", "", "", 404, "there is no" },
@@ -47,6 +55,26 @@ static const struct {
     { "GET", "/v1/messages/", "", "", 404, "there is no" },
     { "GET", "/v1/messages/a/b", "", "", 404, "there is no" },
     { "POST", "/v1/stats", "", "", 405, "not for POST" },
+    { "GET", "/v1/domains", "", "", 409, "watches nothing" },
+    { "GET", "/v1/domains", "x=1", "", 400, "no argument" },
+    { "GET", "/v1/sources", "", "", 409, "watches nothing" },
+    { "GET", "/v1/domains/shop.example/checks", "", "", 409, "watches nothing" },
+    { "GET", "/v1/domains/shop.example/checks", "fresh=2", "", 400, "fresh is to be" },
+    { "GET", "/v1/domains/shop.example", "", "", 404, "there is no" },
+    { "GET", "/v1/domains//checks", "", "", 404, "there is no" },
+    { "GET", "/v1/domains/checks", "", "", 404, "there is no" },
+    { "GET", "/v1/domains/a/b/checks", "", "", 404, "there is no" },
+    { "GET", "/v1/checks/events", "count=0", "", 400, "count is to be" },
+    { "GET", "/v1/checks/events", "count=501", "", 400, "count is to be" },
+    { "GET", "/v1/alerts", "", "", 409, "watches nothing" },
+    { "GET", "/v1/alerts/mute", "", "", 405, "not for GET" },
+    { "POST", "/v1/alerts/mute", "", "{\"for\":\"soon\"}", 400, "as \\\"2h" },
+    { "POST", "/v1/alerts/mute", "", "{\"four\":\"2h\"}", 400, "there is no" },
+    { "POST", "/v1/alerts/mute", "", "{\"for\":\"2h\"}", 409, "watches nothing" },
+    { "POST", "/v1/alerts/test", "", "{\"name\":\"duty\"}", 409, "watches nothing" },
+    { "GET", "/v1/checklist", "stream=none", "", 404, "there is no stream" },
+    { "GET", "/v1/checklist", "stream=bulk", "", 409, "watches nothing" },
+    { "POST", "/v1/checklist/ticks", "", "{\"domain\":\"a\",\"state\":\"perhaps\"}", 400, "state" },
     { "GET", "/v1/reload", "", "", 405, "not for GET" },
     { "DELETE", "/v1/queue", "", "", 405, "not for DELETE" },
     { "HEAD", "/v1/stats", "", "", 405, "not for HEAD" },
@@ -419,6 +447,9 @@ TEST(a_recipient_that_only_the_scheduler_knows_unbalances_the_books)
 
 TEST(what_the_sandbox_caught_is_listed_in_order_and_shown)
 {
+    static const char caught[] = "X-Envelope-From: <a@b.example>\r\n"
+                                 "X-Envelope-To: <c@d.example>\r\n"
+                                 "X-Envelope-To: <e@f.example>\r\nSubject: x\r\n\r\n";
     static const char *const names[] = { "000010.eml", "000002.eml", "000001.eml", "notes.txt" };
     struct control_rig rig;
     struct why why = { 0 };
@@ -428,7 +459,7 @@ TEST(what_the_sandbox_caught_is_listed_in_order_and_shown)
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         struct disk *disk = rig.world->sandbox;
         struct disk_file *file;
-        struct iovec iov = { .iov_base = (void *)(uintptr_t) "Subject: x\r\n\r\n", .iov_len = 14 };
+        struct iovec iov = { .iov_base = (void *)(uintptr_t)caught, .iov_len = strlen(caught) };
         REQUIRE_OK(disk->ops->open(disk, names[i], DISK_WRITE | DISK_CREATE, &file, &why));
         REQUIRE_OK(disk->ops->write(file, &iov, 1, 0, &why));
         disk->ops->close(file);
@@ -436,8 +467,14 @@ TEST(what_the_sandbox_caught_is_listed_in_order_and_shown)
     CHECK_U64(rig_get(&rig, "/v1/sandbox", ""), 200);
     CHECK(rig_says(&rig, "\"messages\":[\"000001.eml\",\"000002.eml\",\"000010.eml\"]"), "%.*s",
             STR_ARG(buf_str(&rig.reply)));
+    CHECK_U64(rig_get(&rig, "/v1/sandbox", "details=2"), 200);
+    CHECK(rig_says(&rig, "\"details\":[{\"name\":\"000002.eml\",\"bytes\":106,"
+                         "\"from\":\"a@b.example\",\"to\":\"c@d.example\","
+                         "\"recipient_count\":2,\"subject\":\"x\"},{\"name\":\"000010.eml\""),
+            "%.*s", STR_ARG(buf_str(&rig.reply)));
+    CHECK_U64(rig_get(&rig, "/v1/sandbox", "details=1001"), 400);
     CHECK_U64(rig_get(&rig, "/v1/sandbox/000002.eml", ""), 200);
-    CHECK(rig_says(&rig, "U3ViamVjdDogeA0KDQo=")); /* "Subject: x" CRLF CRLF */
+    CHECK(rig_says(&rig, "\"WC1FbnZlbG9wZS1Gcm9tOiA8YUBiLmV4YW1wbGU+DQpY")); /* the first line, X */
     static const char *const strangers[] = { "/v1/sandbox/notes.txt", "/v1/sandbox/000003.eml",
         "/v1/sandbox/..%2f..%2fetc%2fx.eml", "/v1/sandbox/.eml", "/v1/sandbox/%00.eml",
         "/v1/sandbox/a%252Fb.eml" };
@@ -526,6 +563,93 @@ static bool is_answered(struct control_rig *rig, struct control *control)
     while (!control_wait(control, 0) && world_step(rig->world, end)) {
     }
     return control_wait(control, 0);
+}
+
+static const struct {
+    const char *path; /* with the id behind it, or as an argument */
+    bool is_argument;
+} by_id[] = { { "/v1/explain/", false }, { "/v1/messages/", false }, { "/v1/raw/", false },
+    { "/v1/queue", true }, { "/v1/messages", true } };
+enum { BY_ID_EXPLAIN, BY_ID_STORY };
+
+static uint16_t ask_by_id(struct control_rig *rig, size_t i, const char *id)
+{
+    char path[80], query[80];
+    fmt(path, sizeof path, "%s%s", by_id[i].path, by_id[i].is_argument ? "" : id);
+    fmt(query, sizeof query, "id=%s", id);
+    return rig_get(rig, path, by_id[i].is_argument ? query : "");
+}
+
+TEST(a_message_is_known_by_its_id_as_soon_as_it_is_acknowledged)
+{
+    for (size_t i = 0; i < COUNT_OF(by_id); i++) {
+        struct control_rig rig;
+        char id[27];
+        rig_open(&rig, 20 + i, "");
+        rig_submit(&rig, &(struct rig_mail){ .to = "defer@one.example" }, id);
+        uint16_t status = ask_by_id(&rig, i, id);
+        CHECK(status == 200, "%s: %u %.*s", by_id[i].path, status, STR_ARG(buf_str(&rig.reply)));
+        rig_close(&rig);
+    }
+}
+
+TEST(a_message_is_acted_on_by_its_id_while_the_history_cannot_be_written)
+{
+    struct control_rig rig;
+    char id[27], body[100];
+    rig_open(&rig, 30, "");
+    settle(&rig);
+    sim_disk_fail_randomly(rig.world->history_disk, SIM_DISK_WRITE, 1000000, E_NO_SPACE);
+    rig_submit(&rig, &(struct rig_mail){ .to = "defer@one.example" }, id);
+    settle(&rig);
+    CHECK_U64(ask_by_id(&rig, BY_ID_EXPLAIN, id), 200);
+    fmt(body, sizeof body, "{\"action\":\"hold\",\"id\":\"%s\"}", id);
+    CHECK_U64((uint64_t)rig_act(&rig, body), 1);
+    CHECK_U64(ask_by_id(&rig, BY_ID_STORY, id), 503);
+    CHECK(rig_says(&rig, "the history is behind"));
+    sim_disk_heal(rig.world->history_disk);
+    CHECK_U64(ask_by_id(&rig, BY_ID_STORY, id), 200);
+    rig_close(&rig);
+}
+
+TEST(after_a_restart_the_queue_still_says_why)
+{
+    struct control_rig rig;
+    struct why why = { 0 };
+    char first[27], held[27], body[160];
+    rig_open(&rig, 32, "");
+    rig_submit(&rig, &(struct rig_mail){ .to = "defer1@one.example,defer2@one.example" }, first);
+    rig_submit(&rig, &(struct rig_mail){ .to = "defer3@two.example" }, held);
+    settle(&rig);
+    fmt(body, sizeof body, "{\"action\":\"hold\",\"id\":\"%s\",\"reason\":\"bad link\"}", held);
+    CHECK_U64((uint64_t)rig_act(&rig, body), 1);
+    settle(&rig);
+    world_crash(rig.world, WORLD_KILL);
+    CHECK(world_start(rig.world, &why) == OK, "%s", why.text);
+    settle(&rig);
+    CHECK_U64(rig_count(&rig, "reason=451+4.2.1+come"), 2);
+    CHECK_STR(rig_entry(&rig, 1, "reason"), STR("451 4.2.1 come back later (198.51.100.10)"));
+    CHECK_U64(rig_count(&rig, "state=held"), 1);
+    CHECK_STR(rig_entry(&rig, 0, "reason"), STR("held by operator: bad link"));
+    rig_close(&rig);
+}
+
+TEST(the_recipients_of_one_message_are_listed_with_one_read_of_its_envelope)
+{
+    enum { RCPT_COUNT = 1000 };
+    struct control_rig rig;
+    char id[27], path[60];
+    rig_open(&rig, 31, "");
+    rig_submit(&rig, &(struct rig_mail){ .to = "", .rcpt_count = RCPT_COUNT }, id);
+    settle(&rig);
+    uint64_t before = sim_disk_counts(rig.world->spool_disk)->calls[SIM_DISK_READ];
+    fmt(path, sizeof path, "/v1/explain/%s", id);
+    CHECK_U64(rig_get(&rig, path, ""), 200);
+    CHECK_U64(json_array_size(json_object_get(rig.json, "entries")), RCPT_COUNT);
+    CHECK_STR(rig_entry(&rig, RCPT_COUNT - 1, "recipient"), STR("defer999@big.example"));
+    uint64_t reads = sim_disk_counts(rig.world->spool_disk)->calls[SIM_DISK_READ] - before;
+    CHECK(reads < 20, "%llu reads", (unsigned long long)reads);
+    rig_close(&rig);
 }
 
 TEST(a_request_given_up_before_its_answer_is_freed_when_the_answer_comes)

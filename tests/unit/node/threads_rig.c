@@ -200,6 +200,7 @@ void rig_start(struct rig *rig)
         .history = rig->history,
         .sandbox = rig->sandbox,
         .net = rig->net,
+        .is_own_address = net_is_local_address,
         .net_count = RIG_LOOP_COUNT,
         .dns = rig->dns,
         .worker_count = RIG_WORKER_COUNT,
@@ -292,6 +293,8 @@ json_t *rig_ask(const struct rig *rig, const char *method, const char *path, con
     if (str_to_u64(str_sub(buf_str(&text), STATUS_AT, 3), 999, &status) == OK) {
         *ret_status = (int)status;
     }
+    bool has_allow = str_find(str_sub(buf_str(&text), 0, border), STR("\r\nAllow: GET")) < border;
+    CHECK(status != 405 || has_allow, "%s %s: no Allow", method, path); /* RFC 9110 15.5.6 */
     json_t *reply = json.len ? json_loadb(json.ptr, json.len, 0, NULL) : NULL;
     buf_done(&text);
     return reply;

@@ -67,6 +67,7 @@ static const struct question questions[] = {
     { "GET", "/v1/sandbox/000001.eml", "", 200, 404 },
     { "GET", "/v1/messages?recipient=to1-1-0@d1.example", "", 200, 404 },
     { "GET", "/v1/nothing", "", 404, 404 },
+    { "DELETE", "/v1/queue", "", 405, 405 },
     { "POST", "/v1/queue/actions", "{\"action\":\"flush\",\"all\":true}", 200, 200 },
 };
 

@@ -47,7 +47,7 @@ static void fill(struct rig *rig, uint32_t count, uint32_t domains)
     rig_turn(rig);
 }
 
-TEST(a_hundred_thousand_queued_messages_take_less_than_12_megabytes)
+TEST(a_hundred_thousand_queued_messages_take_less_than_10_megabytes)
 {
     if (is_sanitized()) {
         return;
@@ -65,7 +65,7 @@ TEST(a_hundred_thousand_queued_messages_take_less_than_12_megabytes)
     CHECK_U64(rig_stats(rig).rcpts[QUEUE_VIEW_QUEUED], 100000);
     uint64_t used = heap_bytes() - before;
     print_message("100000 queued recipients: %.2f MB\n", (double)used / 1048576);
-    CHECK(used < 12000000, "%llu bytes", (unsigned long long)used);
+    CHECK(used < 10000000, "%llu bytes", (unsigned long long)used);
     rig_free(rig);
 }
 

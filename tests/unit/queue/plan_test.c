@@ -156,7 +156,7 @@ static void restore(struct rig *rig, uint64_t msg_id, const char *rcpts,
     struct spool_envelope envelope;
     REQUIRE_OK(spool_envelope_decode(str_of(blob->first->data, blob->first->len), &envelope));
     struct spool_open_msg msg = { .msg_id = msg_id,
-        .where = { 9, 9, 9 },
+        .where = { 9, 9, 72 },
         .accepted_at = accepted_at,
         .rcpt_count = envelope.rcpt_count,
         .open_count = open_count };
@@ -275,6 +275,22 @@ TEST(a_due_time_beyond_the_plan_is_a_clock_that_lied)
     restore(rig, 1, "a@x.example", open, 1, rig->wall);
     rig_pass(rig, 5 * HOUR);
     CHECK_U64(rig->job_count, 1);
+    rig_free(rig);
+}
+
+TEST(room_made_for_a_restart_is_a_help_and_no_condition)
+{
+    struct rig *rig = rig_auto();
+    const struct spool_open_rcpt open[] = { { .rcpt = 0 } };
+    mem_fail_at(1);
+    queue_expect(rig->queue, 5000);
+    mem_fail_at(0);
+    queue_expect(rig->queue, UINT64_MAX);
+    restore(rig, 1, "a@x.example", open, 1, rig->wall);
+    queue_expect(rig->queue, 5000);
+    restore(rig, 2, "b@x.example", open, 1, rig->wall);
+    CHECK_U64(rig_stats(rig).msgs, 2);
+    CHECK_U64(rig_view(rig, 1, 0)->msg_id, 1);
     rig_free(rig);
 }
 

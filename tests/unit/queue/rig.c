@@ -340,7 +340,7 @@ void rig_send(struct rig *rig, const struct rig_mail *mail)
     struct queue_accepted *news = mem_new(sizeof *news);
     news->letter.kind = QUEUE_ACCEPTED;
     news->msg_id = mail->msg_id;
-    news->where = (struct spool_where){ 1, (uint32_t)mail->msg_id, 64 };
+    news->where = (struct spool_where){ 1, (uint32_t)mail->msg_id % 32768, 64 };
     news->envelope = rig_envelope(mail, rig->wall);
     news->content = mail->is_content_absent ? NULL : content_of(rig, mail);
     mailbox_answer(queue_mailbox(rig->queue), &news->letter);

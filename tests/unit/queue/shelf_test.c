@@ -86,7 +86,7 @@ TEST(a_message_that_cannot_be_read_is_tried_three_times_then_held)
     struct queue_moved *moved = mem_new(sizeof *moved);
     moved->letter.kind = QUEUE_MOVED;
     moved->msg_id = 1;
-    moved->where = (struct spool_where){ 5, 6, 7 };
+    moved->where = (struct spool_where){ 5, 6, 8 };
     mailbox_answer(queue_mailbox(rig->queue), &moved->letter);
     rig_pass(rig, 1100);
     struct queue_prepare *prepare = rig_prepare(rig);

@@ -243,6 +243,60 @@ TEST(a_failed_sync_gives_451_and_keeps_what_was_only_written)
     office_done(&office);
 }
 
+/* How many of the replies to accepts say OK; their ids. */
+static uint32_t accepts_kept(struct office *office, uint64_t *ids, uint32_t *ret_count)
+{
+    uint32_t kept = 0;
+    struct letter *letter = mailbox_take_all(&office->replies);
+    for (*ret_count = 0; letter != NULL; ++*ret_count) {
+        struct letter *next = letter->next;
+        struct keeper_accept *accept = CONTAINER_OF(letter, struct keeper_accept, letter);
+        if (accept->err == OK) {
+            ids[kept++] = accept->msg_id;
+        }
+        keeper_accept_free(accept);
+        letter = next;
+    }
+    return kept;
+}
+
+/* One turn goes through several segments: those that are whole stay, whatever fails later. */
+TEST(what_an_ended_segment_holds_is_kept_and_what_was_refused_is_not_there)
+{
+    enum { ACCEPTS = 9 };
+    uint32_t mixed = 0;
+    for (uint32_t nth = 1; nth <= 12; nth++) {
+        struct office office;
+        uint64_t ids[ACCEPTS];
+        uint32_t count;
+        office_init(&office, nth);
+        uint32_t bytes = (uint32_t)(office.f.conf.slot_bytes / 3);
+        bytes = bytes < SPOOL_INLINE_BYTES_MAX ? bytes : SPOOL_INLINE_BYTES_MAX;
+        for (uint32_t i = 0; i < ACCEPTS; i++) {
+            post(&office, &accept_new(&office, i, bytes)->letter);
+        }
+        sim_disk_fail(office.f.disk, SIM_DISK_WRITE, nth, 1, E_IO);
+        turn(&office);
+        uint32_t kept = accepts_kept(&office, ids, &count);
+        CHECK_U64(count, ACCEPTS);
+        CHECK_U64(office.accepted, kept);
+        mixed += kept > 0 && kept < ACCEPTS;
+        sim_disk_heal(office.f.disk);
+        sim_disk_cut_at(office.f.disk, 1);
+        keeper_free(office.keeper);
+        fixture_kill(&office.f);
+        sim_disk_crash(office.f.disk, SIM_CRASH_NONE, 0);
+        office_open(&office);
+        const struct seen *seen = fixture_see(&office.f);
+        CHECK(seen->count == kept, "write %u: %u kept, %u there", nth, kept, seen->count);
+        for (uint32_t i = 0; i < kept; i++) {
+            CHECK(seen_find(seen, ids[i]) != NULL);
+        }
+        office_done(&office);
+    }
+    CHECK(mixed > 0);
+}
+
 TEST(when_no_slot_works_nobody_is_answered_and_it_heals_by_itself)
 {
     struct office office;
@@ -540,6 +594,52 @@ TEST(letters_left_in_the_box_are_freed)
     post(&office, &accept_new(&office, 1, 100)->letter);
     post_attempt(&office, 1);
     office_done(&office);
+}
+
+/* Of an outcome's answer, which is freed. */
+static enum spool_result record_result(struct letter *letter)
+{
+    struct keeper_record *record = CONTAINER_OF(letter, struct keeper_record, letter);
+    uint16_t *scratch = mem_new(SPOOL_RCPT_COUNT_MAX * sizeof *scratch);
+    struct spool_outcome outcome;
+    CHECK(scratch != NULL);
+    REQUIRE_OK(record->err);
+    REQUIRE_OK(
+            spool_outcome_decode(str_of(record->payload, record->payload_len), scratch, &outcome));
+    mem_free(scratch);
+    mem_free(record);
+    return outcome.result;
+}
+
+/* Memory refused at every allocation in turn: an outcome is kept, in its place before the next. */
+TEST(an_outcome_that_finds_no_memory_is_kept_and_tried_again)
+{
+    bool was_kept = false;
+    for (uint64_t nth = 1; nth < 20; nth++) {
+        struct office office;
+        uint64_t id = 0, other = 0;
+        struct spool_where where;
+        office_init(&office, 17);
+        REQUIRE_OK(give(&office, 1, 100, &id));
+        REQUIRE_OK(give(&office, 2, 100, &other));
+        post_outcome(&office, id, SPOOL_RESULT_DEFERRED, KEEPER_WANTS_DURABLE);
+        mem_fail_at(nth);
+        turn(&office);
+        mem_fail_at(0);
+        bool is_kept = mailbox_count(&office.replies) == 0;
+        CHECK(keeper_is_idle(office.keeper) == !is_kept);
+        post_outcome(&office, id, SPOOL_RESULT_DELIVERED, KEEPER_WANTS_DURABLE);
+        turn(&office);
+        struct letter *first = mailbox_take_all(&office.replies), *second = first->next;
+        CHECK(second != NULL && second->next == NULL);
+        CHECK_U64(record_result(first), SPOOL_RESULT_DEFERRED);
+        CHECK_U64(record_result(second), SPOOL_RESULT_DELIVERED);
+        was_kept = was_kept || is_kept;
+        CHECK(keeper_is_idle(office.keeper));
+        CHECK(spool_find(office.f.spool, other, &where) == OK);
+        office_done(&office);
+    }
+    CHECK(was_kept);
 }
 
 /* As above, for a report with its link: both or neither. */

@@ -246,13 +246,59 @@ TEST(names_of_slots_are_read_back_and_others_are_not_slots)
     CHECK(!slot_name_parse("META", &slot) && !slot_name_parse("slot-99999.seg", &slot));
 }
 
+TEST(a_place_in_six_bytes_keeps_every_slot_page_and_record_and_takes_no_other)
+{
+    static const struct spool_where good[] = { { 0, 0, 0 }, { SLOT_COUNT_MAX - 1, 0, 8 },
+        { 1, SPOOL_SLOT_BYTES_MAX / PAGE_BYTES - 1, 0 }, { 0, 77, SPOOL_BATCH_BYTES_MAX - 8 },
+        { SLOT_COUNT_MAX - 1, SPOOL_SLOT_BYTES_MAX / PAGE_BYTES - 1, SPOOL_BATCH_BYTES_MAX - 8 } };
+    static const struct spool_where bad[] = { { SLOT_COUNT_MAX, 1, 8 },
+        { 1, SPOOL_SLOT_BYTES_MAX / PAGE_BYTES, 8 }, { 1, 1, SPOOL_BATCH_BYTES_MAX }, { 1, 1, 9 },
+        { UINT32_MAX, UINT32_MAX, UINT32_MAX } };
+    struct spool_place place = { { 1, 2, 3 } };
+    for (uint32_t i = 0; i < COUNT_OF(bad); i++) {
+        CHECK(!spool_where_pack(&bad[i], &place) && place.bits[2] == 3, "place %u", i);
+    }
+    for (uint32_t i = 0; i < COUNT_OF(good); i++) {
+        CHECK(spool_where_pack(&good[i], &place), "place %u", i);
+        struct spool_where where = spool_place_where(place);
+        CHECK(memcmp(&where, &good[i], sizeof where) == 0, "place %u: %u %u %u", i, where.slot,
+                where.batch_page, where.record_at);
+    }
+}
+
+TEST(a_message_in_the_index_keeps_its_times_and_counts)
+{
+    static const int64_t times_ms[][2] = { { 0, 0 }, { -5, 0 }, { 1764000000123, 1764000000123 },
+        { (INT64_C(1) << 47) - 1, (INT64_C(1) << 47) - 1 }, { INT64_MAX, (INT64_C(1) << 47) - 1 } };
+    struct index index = { 0 };
+    REQUIRE_OK(index_reserve(&index, 2));
+    struct msg *one = index_add(&index, 1 << 16), *many = index_add(&index, 2 << 16);
+    many->has_more = true;
+    many->more = msg_more_new(/*rcpt_count*/ 3, /*extent_count*/ 1);
+    CHECK(many->more != NULL);
+    for (uint32_t i = 0; i < COUNT_OF(times_ms); i++) {
+        msg_set_accepted(many, times_ms[i][0]);
+        CHECK(msg_accepted_ms(many) == times_ms[i][1] && many->has_more, "time %u", i);
+        rcpt_set_due(&one->one, times_ms[i][0]);
+        CHECK(rcpt_due_ms(&one->one) == times_ms[i][1] || times_ms[i][0] == INT64_MAX);
+    }
+    msg_rcpt(many, 1)->state = SPOOL_DELIVERED;
+    CHECK(msg_count_open(&index, many) && msg_count_open(&index, one));
+    CHECK_U64(msg_rcpt_count(many) * 10 + msg_open_count(many), 32);
+    CHECK_U64(msg_rcpt_count(one) * 10 + msg_open_count(one), 11);
+    CHECK_U64(index.open_rcpts, 3);
+    one->one.state = SPOOL_CANCELLED;
+    CHECK_U64(msg_open_count(one), 0);
+    index_done(&index);
+}
+
 TEST(the_index_finds_what_was_added_and_forgets_what_was_removed)
 {
     struct index index = { 0 };
     struct msg *msg;
     for (uint64_t i = 1; i <= 5000; i++) {
         REQUIRE_OK(index_reserve(&index, 1));
-        index_add(&index, i << 16)->rcpt_count = 1;
+        index_add(&index, i << 16);
     }
     for (uint64_t i = 1; i <= 5000; i += 2) {
         msg = index_find(&index, i << 16);

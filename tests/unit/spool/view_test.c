@@ -80,6 +80,43 @@ TEST(a_position_is_found_again_whatever_its_hint_says)
     fixture_done(&f);
 }
 
+TEST(envelopes_that_lie_side_by_side_are_read_together_and_each_is_its_own)
+{
+    struct fixture f;
+    uint64_t ids[COUNT];
+    struct spool_view *view;
+    struct spool_reader *reader;
+    struct spool_envelope envelope;
+    struct why why;
+    fixture_init(&f, 1);
+    REQUIRE_OK(fixture_open(&f));
+    for (uint32_t i = 0; i < COUNT; i++) { /* two records are larger than what is read at once */
+        REQUIRE_OK(fixture_accept(&f, i, i % 20 == 3 ? 1000 : 1, 300, &ids[i]));
+        if (i % 10 == 9) {
+            REQUIRE_OK(fixture_commit(&f));
+        }
+    }
+    REQUIRE_OK(spool_view_of(f.spool, sim_disk_as_disk(f.disk), &view));
+    REQUIRE_OK(spool_reader_new(view, &reader));
+    uint64_t before = sim_disk_counts(f.disk)->calls[SIM_DISK_READ];
+    for (uint32_t i = 0; i < COUNT; i++) {
+        struct spool_where where;
+        uint64_t number;
+        REQUIRE_OK(spool_find(f.spool, ids[i], &where));
+        REQUIRE_OK(spool_reader_envelope(reader, &where, ids[i], &envelope, &why));
+        REQUIRE_OK(str_to_u64(envelope.tag, UINT32_MAX, &number));
+        CHECK_U64(number, i);
+    }
+    uint64_t reads = sim_disk_counts(f.disk)->calls[SIM_DISK_READ] - before;
+    CHECK(reads < COUNT / 2, "%lu reads", (unsigned long)reads);
+    struct spool_where where;
+    REQUIRE_OK(spool_find(f.spool, ids[0], &where));
+    CHECK(spool_reader_envelope(reader, &where, ids[1], &envelope, &why) == E_CORRUPT);
+    spool_reader_free(reader);
+    spool_view_close(view);
+    fixture_done(&f);
+}
+
 TEST(a_consumer_whose_slot_was_used_again_goes_on_without_a_gap)
 {
     struct fixture f;
