@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * nowait.c - preloaded into stunnel: the server's side of its "protocol = smtp" polls 200 ms on every
- * new connection before it greets. That poll returns at once here; every other one is as it was.
+ * nowait.c - preloaded into stunnel: the server's side of its "protocol = smtp" polls 200 ms on
+ * every new connection before it greets. That poll returns at once here; every other one is as it
+ * was.
  */
 #define _GNU_SOURCE
 #include <poll.h>

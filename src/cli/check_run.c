@@ -28,8 +28,7 @@ void check_options(struct check_args *args, struct cli_option *ret_option)
         { "timeout", &args->timeout, NULL }, { "json", NULL, &args->is_json },
         { "nagios", NULL, &args->is_nagios }, { "any", NULL, &args->is_any },
         { "quiet", NULL, &args->is_quiet }, { "lists", NULL, &args->has_lists },
-        { "mend", NULL, &args->is_mend },
-        { "probe", NULL, &args->is_probe } };
+        { "mend", NULL, &args->is_mend }, { "probe", NULL, &args->is_probe } };
     static_assert(COUNT_OF(options) == CHECK_OPTION_COUNT, "all of them");
     memcpy(ret_option, options, sizeof options);
 }
@@ -258,6 +257,9 @@ int check_and_print(
     if (args->timeout != NULL &&
             str_to_ms(str_from_c(args->timeout), RUN_MS_MAX, &job.run_ms_max) != OK) {
         return cli_usage("domain", "--timeout is a duration up to 10m, as 30s");
+    }
+    if (!cli_zone_is_good(args->zone)) {
+        return args->is_nagios ? 3 : CLI_USAGE;
     }
     arena_init(&job.arena, PLAN_BYTES_MAX);
     int exit_code = CLI_USAGE;

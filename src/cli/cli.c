@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 #include "core/str.h"
+#include "edge/dns.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -183,4 +184,19 @@ void cli_table_print(struct cli_table *table)
         at += strlen(at) + 1;
     }
     buf_done(&table->cells);
+}
+
+bool cli_zone_is_good(const char *path)
+{
+    struct dns *zone = NULL;
+    struct why why = { 0 };
+    if (path == NULL) {
+        return true;
+    }
+    if (dns_open_zone(path, &zone, &why) != OK) {
+        cli_complain("%s", why.text);
+        return false;
+    }
+    zone->ops->close(zone);
+    return true;
 }

@@ -63,6 +63,9 @@ bool cli_is_coloured(void); /* a terminal, no NO_COLOR, no TERM=dumb */
 bool cli_read_file(const char *path, size_t max_bytes, struct buf *ret_text);
 /* A message with CRLF line ends; ret_message is to be freed in any case. False: has complained. */
 bool cli_read_message(const char *path, struct buf *ret_message);
+/* Can the master file of --zone be read and understood? NULL is fine. False: has complained; leave
+ * with CLI_USAGE, as nothing was asked. */
+bool cli_zone_is_good(const char *path);
 /* A private key in PEM; NULL: has complained. */
 struct key;
 struct key *cli_load_key(const char *path);

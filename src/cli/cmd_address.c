@@ -484,6 +484,9 @@ int cmd_address(int argc, char **argv)
     if (count == 0 || strcmp(argv[1], "check") != 0) {
         return cli_usage("address", "what? check");
     }
+    if (!cli_zone_is_good(args.zone)) {
+        return CLI_USAGE;
+    }
     struct check check = { .args = &args };
     struct why why = { 0 };
     count--;

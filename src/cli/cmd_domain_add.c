@@ -580,7 +580,8 @@ static int add_or_print(int argc, char **argv, bool is_add)
         .args = &args, .config_path = cli_config_path(args.config), .now = clock_wall(clock_real())
     };
     arena_init(&job.arena, ARENA_BYTES_MAX);
-    exit_code = read_args(&job, argv[1]) ? run(&job, is_add) : CLI_USAGE;
+    bool is_good = read_args(&job, argv[1]) && cli_zone_is_good(args.zone);
+    exit_code = is_good ? run(&job, is_add) : CLI_USAGE;
     config_give(job.config);
     arena_done(&job.arena);
     return exit_code;

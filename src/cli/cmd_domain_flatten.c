@@ -190,6 +190,9 @@ int domain_flatten(int argc, char **argv)
         struct str shown = str_escape(str_from_c(argv[1]), safe, sizeof safe);
         return cli_usage("domain", "\"%.*s\" is no domain name", STR_ARG(shown));
     }
+    if (!cli_zone_is_good(args.zone)) {
+        return CLI_USAGE;
+    }
     arena_init(&job.arena, ARENA_BYTES_MAX);
     exit_code = load(&job) ? flatten(&job) : CLI_WANTING;
     config_give(job.config);

@@ -31,9 +31,11 @@ static const char help[] =
         "the last message\n"
         "that the old one signed has left the queue, its key is dropped). Call it again at any "
         "time; it says what it\n"
-        "waits for. With rotate = \"180d\" in the domain's section, and --scheduled, a rotation "
-        "begins at that age\n"
-        "only: for a timer, where the node itself may not write domains.d.\n"
+        "waits for. With rotate = \"180d\" in the domain's section the node does all of it by "
+        "itself, "
+        "from that age on. Where\n"
+        "it may not write domains.d, call this from a timer with --scheduled: a rotation then "
+        "begins at that age only.\n"
         "options: --resolver IP[:PORT], --zone FILE (DNS as that master file has it), --config "
         "FILE, --json\n"
         "Exit: 0 moved on, or nothing to do; 1 not possible; 75 it waits, or is being changed by "
@@ -146,6 +148,9 @@ int domain_rotate(int argc, char **argv)
         char safe[300];
         struct str shown = str_escape(str_from_c(argv[1]), safe, sizeof safe);
         return cli_usage("domain", "\"%.*s\" is no domain name", STR_ARG(shown));
+    }
+    if (!cli_zone_is_good(args.zone)) {
+        return CLI_USAGE;
     }
     arena_init(&arena, ARENA_BYTES_MAX);
     exit_code = step(&args, domain, &arena);

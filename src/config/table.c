@@ -327,7 +327,9 @@ const struct setting_row setting_table[] = {
     { FIELD(DOMAIN, rotate_ms), .name = "rotate", .type = SETTING_MS, .fallback = "0s",
             .max = 3650 * DAY,
             .help = "Age, of a week or more, at which a key of the domain is replaced by a new "
-                    "one, in the stages of \"outpost domain rotate\"; 0s: by hand only." },
+                    "one, in the stages of \"outpost domain rotate\": by the node itself where it "
+                    "may "
+                    "write domains.d, else with --scheduled from a timer; 0s: by hand only." },
 
     /* ---- dkim ---- */
     { FIELD(DKIM, path), .name = "key", .type = SETTING_PATH, .min = 1, TEXT_MAX,

@@ -102,8 +102,8 @@ const struct fact *check_ask_at(
         struct checking *c, struct ip server, struct str name, enum dns_type type);
 /* https://host/path; the addresses of host are asked for first. */
 const struct fact *check_fetch(struct checking *c, struct str host, struct str path);
-/* What the mail server at that address does: shows as its certificate, says to RCPT of mailbox. host:
- * its name. options->net is there. */
+/* What the mail server at that address does: shows as its certificate, says to RCPT of mailbox.
+ * host: its name. options->net is there. */
 const struct fact *check_smtp(struct checking *c, enum smtp_want want, struct ip_port at,
         struct str host, struct str mailbox);
 /* The same at port 25 of host, whose addresses are asked for first. */
@@ -158,8 +158,8 @@ static inline struct str check_bounce(const struct identity_domain *domain)
 struct spf;
 bool check_spf(struct checking *c, struct ip ip, struct str mail_from, struct str helo,
         struct spf **ret_spf);
-/* The SPF record of name that lets all our sources pass, made from those in txt (NULL: none) without
- * what verdict (NULL: not known) is a permerror for; or the command that mends it. */
+/* The SPF record of name that lets all our sources pass, made from those in txt (NULL: none)
+ * without what verdict (NULL: not known) is a permerror for; or the command that mends it. */
 struct spf_verdict;
 struct str check_spf_mend(struct checking *c, struct str name, const struct fact *txt,
         const struct spf_verdict *verdict);

@@ -175,10 +175,11 @@ void identity_run_free(struct identity_run *run, bool handles_closed);
  * options dns, direct, http and is_validating are not looked at, clock may be NULL. *ret_run is the
  * caller's (identity_run_free with handles_closed). */
 struct identity_outside {
-    const char *zone_path;   /* NULL: the net */
-    struct str servers;      /* "" = those of resolv.conf; see edge/dns.h */
-    const char *anchor_path; /* NULL: no DNSSEC */
-    const char *ca_path;     /* NULL: the system's */
+    const char *zone_path;         /* NULL: the net */
+    struct str servers;            /* "" = those of resolv.conf; see edge/dns.h */
+    const char *anchor_path;       /* NULL: no DNSSEC */
+    const char *ca_path;           /* NULL: the system's */
+    const _Atomic bool *is_ending; /* NULL, or: once true, set-up asks no more questions */
 };
 MUST_USE enum err identity_run_alone(const struct identity_plan *plan,
         const struct identity_run_options *options, const struct identity_outside *outside,
@@ -338,6 +339,12 @@ struct identity_rotation {
 MUST_USE enum err identity_rotate_step(const struct identity_rotate_how *how, struct arena *arena,
         struct identity_rotation *ret_rotation, struct why *why);
 
+/* Where a domain stands by a configuration, without asking anybody: stage, selectors, and next (of
+ * IDLE: when its `rotate` asks for a new key, 0: never or not known; of RETIRE: when the last old
+ * key may go). True: a scheduled step has something to do, or to say. */
+MUST_USE bool identity_rotate_look(const struct config_domain *domain, struct wall now,
+        struct arena *arena, struct identity_rotation *ret_rotation);
+
 /* SPF without look-ups. */
 struct identity_flatten_how {
     struct str domain;
@@ -351,7 +358,7 @@ struct identity_flat {
     struct identity_record *record;
     uint32_t record_count;
     uint32_t net_count;
-    bool has_changed; /* other addresses than when it was last flattened */
+    bool has_changed; /* other addresses than those kept, or those are not published yet */
 };
 /* E_NOT_FOUND: no SPF record; E_UNSUPPORTED: it has what cannot be flattened (why names it);
  * E_SYNTAX; E_TOO_BIG: more addresses than ten records hold; E_TIMEOUT: DNS could not tell. */
@@ -360,8 +367,8 @@ MUST_USE enum err identity_flatten(const struct identity_flatten_how *how, struc
 /* Keeps source and addresses in state_path, atomically. */
 MUST_USE enum err identity_flatten_save(
         const struct identity_flatten_how *how, const struct identity_flat *flat, struct why *why);
-/* For the watch: do the source records lead to other addresses than those kept? E_NOT_FOUND:
- * nothing is kept; else as identity_flatten. */
+/* For the watch: do the source records lead to other addresses than those kept, or is the record
+ * that was kept not published yet? E_NOT_FOUND: nothing is kept; else as identity_flatten. */
 MUST_USE enum err identity_flatten_changed(
         const struct identity_flatten_how *how, bool *ret_has_changed, struct why *why);
 
@@ -371,7 +378,12 @@ MUST_USE enum err identity_flatten_changed(
 #define IDENTITY_LIST_UNUSABLE "the list cannot be used: "
 
 /* What is watched beside domains and lists; sets of their own in identity_watch_take. */
-enum { IDENTITY_CHECK_OWN = 8, IDENTITY_CHECK_EXPIRY = 16 };
+enum {
+    IDENTITY_CHECK_OWN = 8,
+    IDENTITY_CHECK_EXPIRY = 16,
+    IDENTITY_CHECK_ROTATE = 32,
+    IDENTITY_CHECK_FLATTEN = 64
+};
 enum {
     IDENTITY_WATCH_COUNT_MAX = 200000, /* results remembered; more are not watched, said in why */
     IDENTITY_EVENT_COUNT_MAX = 500,    /* changes kept; the oldest go */

@@ -17,9 +17,10 @@
 
 enum { PART_COUNT_MAX = SPF_LOOKUP_COUNT_MAX, HASH_TEXT_CAP = 2 * SHA256_BYTES + 1 };
 
-/* What is kept: the record before, what was made of it, and the digest of its addresses. */
+/* What is kept: the record before, what was made of it, what had been made of it the last time (DNS
+ * has that until the new one is published), and the digest of its addresses. */
 struct kept {
-    struct str source, made;
+    struct str source, made, made_before;
     char hash[HASH_TEXT_CAP];
     bool is_there;
 };
@@ -36,7 +37,7 @@ static enum err read_kept(const struct identity_flatten_how *how, struct arena *
 {
     struct buf text;
     struct str path = arena_str(arena, how->state_path);
-    *ret_kept = (struct kept){ .source = STR(""), .made = STR("") };
+    *ret_kept = (struct kept){ .source = STR(""), .made = STR(""), .made_before = STR("") };
     if (how->state_path.len == 0) {
         return OK;
     }
@@ -55,6 +56,7 @@ static enum err read_kept(const struct identity_flatten_how *how, struct arena *
     if (err == OK) {
         ret_kept->source = json_str(arena, root, "source");
         ret_kept->made = json_str(arena, root, "made");
+        ret_kept->made_before = json_str(arena, root, "made_before");
         (void)str_to_c(json_str(arena, root, "hash"), ret_kept->hash, sizeof ret_kept->hash);
         ret_kept->is_there = ret_kept->source.len > 0;
     }
@@ -71,6 +73,7 @@ struct flattening {
     struct setup_spf_walk walk;
     struct identity_flat *flat;
     struct kept kept;
+    bool is_flat; /* DNS has what was made, now or before */
     uint32_t part_count;
     struct why *why;
 };
@@ -95,8 +98,9 @@ static enum err find_source(struct flattening *f)
         why_set(f->why, "%.*s has no SPF record: \"outpost domain add\" makes one", STR_ARG(name));
         return E_NOT_FOUND;
     }
-    bool is_ours = f->kept.is_there && str_eq(text, f->kept.made);
-    f->flat->source = is_ours ? f->kept.source : text;
+    f->is_flat =
+            f->kept.is_there && (str_eq(text, f->kept.made) || str_eq(text, f->kept.made_before));
+    f->flat->source = f->is_flat ? f->kept.source : text;
     f->flat->bill.before = text;
     return OK;
 }
@@ -257,6 +261,17 @@ static void hash_nets(const struct flattening *f, char ret_text[HASH_TEXT_CAP])
     }
 }
 
+static bool is_published(const struct flattening *f)
+{
+    for (uint32_t i = 0; i < f->flat->record_count; i++) {
+        enum identity_record_state state = f->flat->record[i].state;
+        if (state == IDENTITY_RECORD_MISSING || state == IDENTITY_RECORD_DIFFERS) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static enum err flatten(struct flattening *f)
 {
     struct identity_spf_bill *bill = &f->flat->bill;
@@ -279,7 +294,8 @@ static enum err flatten(struct flattening *f)
     bill->after = f->flat->record[0].data;
     bill->lookup_count = f->part_count;
     hash_nets(f, hash);
-    f->flat->has_changed = f->kept.is_there && strcmp(hash, f->kept.hash) != 0;
+    f->flat->has_changed = f->kept.is_there &&
+                           (strcmp(hash, f->kept.hash) != 0 || (f->is_flat && !is_published(f)));
     return OK;
 }
 
@@ -328,9 +344,12 @@ enum err identity_flatten_save(
     }
     hash_nets(&f, hash);
     time_rfc3339(how->now, when);
-    json_t *root = json_pack("{s:s%, s:s%, s:s%, s:s, s:s}", "domain", how->domain.ptr,
+    bool was_made = !str_eq(flat->source, flat->bill.before);
+    struct str before = was_made ? flat->bill.before : STR("");
+    json_t *root = json_pack("{s:s%, s:s%, s:s%, s:s%, s:s, s:s}", "domain", how->domain.ptr,
             how->domain.len, "source", flat->source.ptr, flat->source.len, "made",
-            flat->record[0].data.ptr, flat->record[0].data.len, "hash", hash, "when", when);
+            flat->record[0].data.ptr, flat->record[0].data.len, "made_before", before.ptr,
+            before.len, "hash", hash, "when", when);
     char *text = json_dumps(root, JSON_INDENT(1) | JSON_ENSURE_ASCII);
     json_decref(root);
     if (text == NULL) {

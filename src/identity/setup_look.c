@@ -13,6 +13,8 @@
 #include "identity/setup_priv.h"
 #include "mail/domain.h"
 
+#include <stdatomic.h>
+
 struct kept {
     struct list link;
     struct str name;
@@ -30,7 +32,8 @@ struct look {
     struct dns_direct *direct;
     struct list kept;
     struct mono deadline;
-    struct kept nowhere; /* where there is no memory for more */
+    const _Atomic bool *is_ending; /* may be NULL */
+    struct kept nowhere;           /* where there is no memory for more */
 };
 
 static void on_time(void *ctx)
@@ -52,6 +55,7 @@ enum err look_open(const struct identity_outside *outside, struct arena *arena,
         return E_NOMEM;
     }
     look->arena = arena;
+    look->is_ending = outside->is_ending;
     list_init(&look->kept);
     look->deadline = mono_after(clock_mono(clock_real()), IDENTITY_SETUP_MS_MAX);
     if (outside->zone_path != NULL) {
@@ -139,7 +143,9 @@ static void wait_for(struct look *look, struct kept *kept)
 {
     struct mono now = clock_mono(clock_real());
     struct mono end = mono_first(mono_after(now, IDENTITY_QUESTION_MS_MAX), look->deadline);
-    enum err err = mono_is_due(look->deadline, now) ? E_TIMEOUT : send(look, kept);
+    bool is_over = mono_is_due(look->deadline, now) ||
+                   (look->is_ending != NULL && atomic_load(look->is_ending));
+    enum err err = is_over ? E_TIMEOUT : send(look, kept);
     while (err == OK && !kept->is_done && !mono_is_due(end, clock_mono(clock_real()))) {
         if (look->net == NULL) {
             dns_zone_poll(look->dns);

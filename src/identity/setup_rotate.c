@@ -460,13 +460,13 @@ static enum err retire(struct rotating *r)
 /* ---- one step ---- */
 
 /* When the oldest key in use is too old; 0: never, or not known. */
-static struct wall schedule_at(const struct rotating *r)
+static struct wall schedule_at(const struct config_domain *domain)
 {
     struct wall first = { 0 }, since;
-    for (uint32_t i = 0; i < r->domain->key_count && r->domain->rotate_ms > 0; i++) {
-        const struct config_dkim_key *key = &r->domain->key[i];
+    for (uint32_t i = 0; i < domain->key_count && domain->rotate_ms > 0; i++) {
+        const struct config_dkim_key *key = &domain->key[i];
         if (is_active(key) && time_parse_rfc3339(key->since, &since) == OK) {
-            int64_t at = since.ms + (int64_t)r->domain->rotate_ms;
+            int64_t at = since.ms + (int64_t)domain->rotate_ms;
             first.ms = first.ms == 0 || at < first.ms ? at : first.ms;
         }
     }
@@ -475,7 +475,7 @@ static struct wall schedule_at(const struct rotating *r)
 
 static enum err step_idle(struct rotating *r)
 {
-    struct wall at = schedule_at(r);
+    struct wall at = schedule_at(r->domain);
     bool is_wanted = !r->how->is_scheduled || (at.ms > 0 && at.ms <= r->how->now.ms);
     r->rotation->next = at;
     if (r->how->is_looking || !is_wanted) {
@@ -536,6 +536,28 @@ static void describe(struct rotating *r)
     bool is_publishing = r->rotation->stage == IDENTITY_ROTATE_PUBLISH;
     r->rotation->old_selectors = selectors(r, is_publishing ? is_active : is_old);
     r->rotation->new_selectors = selectors(r, is_publishing ? is_new : is_active);
+}
+
+bool identity_rotate_look(const struct config_domain *domain, struct wall now, struct arena *arena,
+        struct identity_rotation *ret_rotation)
+{
+    struct rotating r = { .domain = domain, .arena = arena, .rotation = ret_rotation };
+    *ret_rotation = (struct identity_rotation){ 0 };
+    describe(&r);
+    bool has_over = false;
+    for (uint32_t i = 0; i < domain->key_count; i++) {
+        const struct config_dkim_key *key = &domain->key[i];
+        struct wall until = until_of(key);
+        if (is_old(key) && ret_rotation->stage == IDENTITY_ROTATE_RETIRE) {
+            has_over = has_over || until.ms <= now.ms;
+            ret_rotation->next = until.ms > ret_rotation->next.ms ? until : ret_rotation->next;
+        }
+    }
+    if (ret_rotation->stage != IDENTITY_ROTATE_IDLE) {
+        return has_over || ret_rotation->stage == IDENTITY_ROTATE_PUBLISH;
+    }
+    ret_rotation->next = schedule_at(domain);
+    return domain->rotate_ms > 0 && ret_rotation->next.ms <= now.ms;
 }
 
 static enum err find_domain(struct rotating *r)

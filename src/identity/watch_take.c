@@ -22,8 +22,8 @@ struct taking {
  * count days, list records in any order, or name serial numbers. */
 static bool is_found_steady(struct str id)
 {
-    static const char *const ids[] = { "spf.record", "dkim.record", "dmarc.record", "ptr.exists",
-        "sts.record", "tlsrpt.record" };
+    static const char *const ids[] = { "spf.record", "dkim.record", "dkim.rotate", "dmarc.record",
+        "ptr.exists", "sts.record", "tlsrpt.record" };
     for (size_t i = 0; i < COUNT_OF(ids); i++) {
         if (str_eq(id, str_from_c(ids[i]))) {
             return true;
@@ -35,7 +35,8 @@ static bool is_found_steady(struct str id)
 /* What needs no answer from outside does not err for a moment. */
 static bool is_sure(struct str id)
 {
-    return str_starts(id, STR("relay.")) || str_starts(id, STR("cert."));
+    return str_starts(id, STR("relay.")) || str_starts(id, STR("cert.")) ||
+           str_eq(id, STR("dkim.rotate"));
 }
 
 /* A blocklist that has us and then refuses to answer has not taken us off. */

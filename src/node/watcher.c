@@ -18,6 +18,7 @@ enum {
     RUN_MS_MAX = 600000,   /* of a scheduled run: thousands of domains take their time */
     SAVE_MS = 5000,
     EXPIRY_MS = 86400000,
+    ROTATE_MS = 3600000, /* where checks are off */
     REMIND_MS = 7 * 86400000,
     TURN_MS_MAX = 60000
 };
@@ -45,6 +46,12 @@ static uint64_t every_ms(const struct watcher *watcher, enum watcher_job job)
         return has_names ? config->lists_ms : 0;
     case JOB_EXPIRY:
         return config->rdap_server.len > 0 && config->checks_ms > 0 ? EXPIRY_MS : 0;
+    case JOB_ROTATE:
+        return config->domain_count == 0 ? 0
+               : config->checks_ms > 0   ? config->checks_ms
+                                         : ROTATE_MS;
+    case JOB_FLATTEN:
+        return config->domain_count > 0 ? config->lists_ms : 0;
     case JOB_COUNT:
         break;
     }
@@ -287,6 +294,9 @@ static bool is_running(const struct watcher *watcher, enum watcher_job job)
     if (job == JOB_OWN || job == JOB_EXPIRY) {
         return watcher->own != NULL;
     }
+    if (job == JOB_ROTATE || job == JOB_FLATTEN) {
+        return watcher->setup != NULL;
+    }
     for (const struct list *link = watcher->runs.next; link != &watcher->runs; link = link->next) {
         const struct watch_run *run =
                 CONTAINER_OF((struct list *)(uintptr_t)link, struct watch_run, link);
@@ -341,6 +351,42 @@ static struct mono turn_own(struct watcher *watcher)
     return due;
 }
 
+/* ---- set-up that goes on ---- */
+
+static void setup_start(struct watcher *watcher, enum watcher_job job)
+{
+    const struct watcher_setup_conf conf = { .node = watcher->node,
+        .net = watcher->net,
+        .clock = watcher->clock,
+        .config = watcher->config,
+        .is_ending = &watcher->is_refusing,
+        .is_flatten = job == JOB_FLATTEN };
+    if (atomic_load(&watcher->is_refusing)) {
+        return;
+    }
+    watcher->setup_job = job;
+    enum err err = watcher_setup_begin(&conf, &watcher->setup);
+    if (err != OK) {
+        log_warn(watcher->node->log, "watch", "%s: it is tried again",
+                err == E_NOMEM ? "out of memory" : "no thread for the rotation of keys");
+        watcher->setup = NULL;
+    }
+}
+
+static void turn_setup(struct watcher *watcher)
+{
+    uint32_t count = 0;
+    const struct identity_result *const *result =
+            watcher->setup != NULL ? watcher_setup_results(watcher->setup, &count) : NULL;
+    if (result != NULL) {
+        if (!atomic_load(&watcher->is_refusing)) { /* else it was cut short */
+            take_results(watcher, watcher->setup_job, STR(""), true, result, count);
+        }
+        watcher_setup_free(watcher->setup);
+        watcher->setup = NULL;
+    }
+}
+
 static void start_due(struct watcher *watcher)
 {
     struct why why = { 0 };
@@ -351,6 +397,8 @@ static void start_due(struct watcher *watcher)
         watcher->due[job] = mono_after(watcher->now, jitter(watcher, every_ms(watcher, job)));
         if (job == JOB_OWN || job == JOB_EXPIRY) {
             own_start(watcher, job);
+        } else if (job == JOB_ROTATE || job == JOB_FLATTEN) {
+            setup_start(watcher, job);
         } else {
             (void)watcher_run(watcher, job, STR(""), true, &why);
         }
@@ -480,6 +528,7 @@ static void on_config(struct watcher *watcher, struct config *config)
     }
     hurry(watcher, JOB_DOMAINS, HURRY_MS);
     hurry(watcher, JOB_OWN, HURRY_MS);
+    hurry(watcher, JOB_ROTATE, HURRY_MS);
     config_give(old);
 }
 
@@ -515,6 +564,7 @@ static void turn(void *ctx)
         watcher_refuse_asks(watcher);
     }
     set_appetite(watcher);
+    turn_setup(watcher);
     start_due(watcher);
     struct mono due = mono_first(turn_runs(watcher), turn_own(watcher));
     turn_remind(watcher);

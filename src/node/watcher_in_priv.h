@@ -9,7 +9,15 @@
 #include "core/prng.h"
 #include "node/watcher_priv.h"
 
-enum watcher_job { JOB_DOMAINS, JOB_LISTS, JOB_OWN, JOB_EXPIRY, JOB_COUNT };
+enum watcher_job {
+    JOB_DOMAINS,
+    JOB_LISTS,
+    JOB_OWN,
+    JOB_EXPIRY,
+    JOB_ROTATE,
+    JOB_FLATTEN,
+    JOB_COUNT
+};
 
 /* A run of checks under way. */
 struct watch_run {
@@ -61,6 +69,8 @@ struct watcher {
     bool is_own_done;
     const struct identity_result *const *own_result;
     uint32_t own_result_count;
+    struct watcher_setup *setup;
+    enum watcher_job setup_job;
     bool is_changed; /* to be kept at once */
     struct mono save_at;
     struct wall reminded_at;
@@ -71,7 +81,9 @@ static inline uint32_t watcher_job_set(enum watcher_job job)
     static const uint32_t sets[JOB_COUNT] = { [JOB_DOMAINS] = IDENTITY_CHECK_DOMAINS,
         [JOB_LISTS] = IDENTITY_CHECK_LISTS,
         [JOB_OWN] = IDENTITY_CHECK_OWN,
-        [JOB_EXPIRY] = IDENTITY_CHECK_EXPIRY };
+        [JOB_EXPIRY] = IDENTITY_CHECK_EXPIRY,
+        [JOB_ROTATE] = IDENTITY_CHECK_ROTATE,
+        [JOB_FLATTEN] = IDENTITY_CHECK_FLATTEN };
     return sets[job];
 }
 

@@ -124,9 +124,13 @@ void watcher_stop(struct watcher *watcher)
         return;
     }
     mailbox_close(&watcher->box);
+    atomic_store(&watcher->is_refusing, true);
     atomic_store(&watcher->is_ending, true);
     net_wake_real(watcher->net);
     pthread_join(watcher->thread, NULL);
+    watcher_setup_free(
+            watcher->setup); /* before the node's parts, which a reload of it writes to */
+    watcher->setup = NULL;
     watcher->is_started = false;
 }
 
@@ -155,6 +159,7 @@ static void close_handles(struct watcher *watcher)
     dns_direct_close(watcher->direct);
     http_close(watcher->http);
     watcher_own_free(watcher->own);
+    watcher_setup_free(watcher->setup);
     while (!list_is_empty(&watcher->runs)) {
         struct watch_run *run = CONTAINER_OF(watcher->runs.next, struct watch_run, link);
         watcher_drop_asks(run);

@@ -102,4 +102,23 @@ struct mono watcher_own_tick(struct watcher_own *own);
 /* After dns and http are closed, or after done. */
 void watcher_own_free(struct watcher_own *own);
 
+/* ---- watcher_setup.c: what set-up left to be done by itself ---- */
+
+struct watcher_setup; /* one round of it, on a thread of its own, as it blocks */
+struct watcher_setup_conf {
+    struct node *node;
+    struct net *net; /* woken when it is done */
+    struct clock *clock;
+    struct config *config;         /* counted by the round */
+    const _Atomic bool *is_ending; /* once true, it ends soon */
+    bool is_flatten;               /* flattened SPF records are looked at; else keys rotate */
+};
+/* E_NOMEM, E_IO: no thread. */
+MUST_USE enum err watcher_setup_begin(
+        const struct watcher_setup_conf *conf, struct watcher_setup **ret_setup);
+/* The results, once it is done; NULL until then. They live until free. */
+const struct identity_result *const *watcher_setup_results(
+        const struct watcher_setup *setup, uint32_t *ret_count);
+void watcher_setup_free(struct watcher_setup *setup); /* waits for the thread; NULL is fine */
+
 #endif

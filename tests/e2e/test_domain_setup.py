@@ -4,14 +4,18 @@ check pass; updates with TSIG against a server that verifies them, sent by us an
 import json
 import re
 import shutil
+import signal
+import smtplib
 import socket
 import subprocess
 import threading
 import time
 
+import dkim
 import dns.message
 import dns.name
 import dns.opcode
+import dns.query
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
@@ -20,8 +24,8 @@ import dns.tsigkeyring
 import pytest
 import yaml
 
-from identity_net import NameServer
-from node import OUTPOST
+from identity_net import NameServer, Proxy
+from node import OUTPOST, free_port, greets, wait_until
 from test_identity import sign
 
 FIRST, SECOND, PRIMARY = "127.0.1.21", "127.0.1.22", "127.0.1.23"
@@ -268,6 +272,209 @@ def test_a_key_rotates_when_all_name_servers_show_it(tmp_path, config, servers):
     assert json.loads(run(*rotate, code=75))["stage"] == "retire"
 
 
+class Running:
+    """A node on `config` that looks every second and delivers to the sink."""
+
+    def __init__(self, path, config, sink):
+        self.path, self.config, self.sink, self.port = path, config, sink, free_port()
+        with open(config, "a") as file:
+            file.write(f"""checks-every = 1s
+lists-every = 1s
+alert-group = 0s
+log = "{path}/log"
+slot-bytes = 4M
+listen "in" {{ address = {{ "127.0.0.1:{self.port}" }} networks = {{ "127.0.0.0/8" }} }}
+route "*" {{ to = {{ "127.0.0.1:{sink.port}" }} }}
+""")
+        with open(path / "stdout", "ab") as out:
+            self.process = subprocess.Popen([OUTPOST, "serve", "--config", str(config)], stdout=out, stderr=out,
+                                            stdin=subprocess.DEVNULL)
+        wait_until("the greeting", lambda: greets(self.port))
+        wait_until("the API", lambda: subprocess.run([OUTPOST, "stats", "--config", str(config)], check=False,
+                                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0)
+
+    def said(self, text):
+        return (self.path / "log").read_text().count(text)
+
+    def signature(self, number):
+        """The selectors that message `number` arrives with."""
+        with smtplib.SMTP("127.0.0.1", self.port, timeout=20) as client:
+            client.sendmail("a@shop.example", [f"n{number}@sink.example"],
+                            f"From: a@shop.example\r\nTo: n@sink.example\r\nSubject: {number}\r\n\r\nHello\r\n")
+        wanted = f"n{number}@sink.example".encode()
+        content = wait_until(
+            "its arrival", lambda: [m.content for m in list(self.sink.messages) if wanted in m.recipients])[0]
+        selectors = re.findall(rb"\bs=([a-z0-9]+);", b"".join(
+            field for field in re.split(rb"\r\n(?![ \t])", content) if field.startswith(b"DKIM-Signature")))
+        for index in range(len(selectors)):
+            assert dkim.DKIM(content).verify(index, dnsfunc=ask_txt), (index, content)
+        return sorted(selector.decode() for selector in selectors)
+
+    def events(self, check):
+        done = subprocess.run(["curl", "-s", "--unix-socket", str(self.path / "ctl"), "http://outpost/v1/checks/events"],
+                              stdout=subprocess.PIPE, check=True)
+        return [e for e in reversed(json.loads(done.stdout)["events"]) if e["id"] == check]
+
+    def reload(self):
+        before = self.said("configuration reloaded")
+        self.process.send_signal(signal.SIGHUP)
+        wait_until("the reload", lambda: self.said("configuration reloaded") > before)
+
+    def close(self):
+        self.process.terminate()
+        assert self.process.wait(20) == 0
+
+
+def ask_txt(name, timeout=5):
+    name = name.decode() if isinstance(name, bytes) else name
+    reply = dns.query.udp(dns.message.make_query(name, "TXT"), FIRST, timeout=timeout)
+    return b"".join(reply.answer[0][0].strings) if reply.answer else None
+
+
+@pytest.fixture
+def running(tmp_path, config, sink):
+    made = []
+
+    def start():
+        made.append(Running(tmp_path, config, sink))
+        return made[-1]
+    yield start
+    for node in made:
+        node.close()
+
+
+@pytest.fixture
+def closing():
+    made = []
+
+    def keep(thing):
+        made.append(thing)
+        return thing
+    yield keep
+    for thing in made:
+        thing.close()
+
+
+def make_old(file):
+    """A domain whose keys are to be replaced every week, and are years old."""
+    text = re.sub(r'since = "[^"]*"', 'since = "2020-01-01T00:00:00Z"', file.read_text())
+    file.write_text(re.sub(r'(domain "shop.example" \{)', r'\1\n    rotate = 7d', text))
+
+
+def published(config):
+    return zone_head("shop.example") + run(
+        "domain", "records", "shop.example", "--config", config, "--format", "zone", "--in", "shop.example")
+
+
+def test_a_running_node_rotates_two_keys_by_age(tmp_path, config, servers, running, closing):
+    servers(tmp_path / "a", FIRST, {".": ROOT, "shop.example": zone_head("shop.example")})
+    run("domain", "add", "shop.example", "--config", config, "--ed25519")
+    file = tmp_path / "domains.d" / "shop.example.conf"
+    old = sorted(re.findall(r'dkim "(\w+)"', file.read_text()))
+    before = published(config)
+    servers(tmp_path / "b", FIRST, {".": ROOT, "shop.example": before})
+    make_old(file)
+    asked = []
+    proxy = closing(Proxy(SECOND, FIRST, twist=lambda question, reply: asked.append(question) or reply))
+    config.write_text(config.read_text().replace(f'resolver = {{ "{FIRST}" }}', f'resolver = {{ "{proxy.address}" }}'))
+    node = running()
+    assert node.signature(1) == old
+    wait_until("new keys", lambda: node.said("rotation of shop.example: publish"))
+    wait_until("the event", lambda: [e["status"] for e in node.events("dkim.rotate")] == ["warn"])
+    event = node.events("dkim.rotate")[0]
+    status = json.loads(run("domain", "rotate", "shop.example", "--config", config, "--status", "--json"))
+    new = sorted(status["new"].split())
+    assert len(new) == 2 and not set(new) & set(old)
+    assert event["mend"] == status["records"] and all(selector in event["found"] for selector in new)
+    assert "dkim.rotate" in run("alert", "list", "--config", config, code=None)
+    rounds = node.said("configuration reloaded")
+    assert rounds == 1  # the new keys are known to the node, and still do not sign
+    for number in range(2, 5):  # looked for, not seen, not used
+        count = len(asked)
+        wait_until("another look", lambda at=count: any(s.encode() in question for question in asked[at:] for s in new))
+        assert node.signature(number) == old
+    servers(tmp_path / "c", FIRST, {".": ROOT, "shop.example": before + status["records"]})
+    wait_until("the switch", lambda: node.said("rotation of shop.example: retire"))
+    wait_until("the reload", lambda: node.said("configuration reloaded") == 2)
+    assert node.signature(5) == new
+    wait_until("the event", lambda: [e["status"] for e in node.events("dkim.rotate")] == ["warn", "pass"])
+    file.write_text(re.sub(r'until = "[^"]*"', 'until = "2020-01-01T00:00:00Z"', file.read_text()))
+    node.reload()
+    wait_until("the end", lambda: node.said("rotation of shop.example: idle"))
+    wait_until("the reload", lambda: node.said("configuration reloaded") == 4)
+    servers(tmp_path / "d", FIRST, {".": ROOT, "shop.example": published(config)})
+    assert node.signature(6) == new and sorted(re.findall(r'dkim "(\w+)"', file.read_text())) == new
+    assert sorted(p.name.split(".")[-2] for p in (tmp_path / "domains.d" / "keys").iterdir()) == new
+
+
+def test_a_rotation_that_the_node_may_not_make_is_told_once(tmp_path, config, servers, running):
+    servers(tmp_path / "a", FIRST, {".": ROOT, "shop.example": zone_head("shop.example")})
+    run("domain", "add", "shop.example", "--config", config)
+    file = tmp_path / "domains.d" / "shop.example.conf"
+    servers(tmp_path / "b", FIRST, {".": ROOT, "shop.example": published(config)})
+    make_old(file)
+    lock = tmp_path / "domains.d" / "shop.example.conf.lock"
+    lock.unlink()
+    lock.mkdir()  # cannot be opened, by root either
+    node = running()
+    wait_until("the problem", lambda: node.events("dkim.rotate"))
+    event = node.events("dkim.rotate")[0]
+    assert event["status"] == "fail" and ".conf.lock" in event["found"]
+    assert event["mend"] == f"outpost domain rotate shop.example --scheduled --config {config}\n"
+    done = node.said("configuration reloaded")
+    for _ in range(2):  # a reload has it tried again at once
+        node.reload()
+        assert node.signature(done) == re.findall(r'dkim "(\w+)"', file.read_text())
+    assert len(node.events("dkim.rotate")) == 1 and node.said(" -> fail: found " + event["found"]) == 1
+    lock.rmdir()
+    wait_until("the rotation", lambda: node.said("rotation of shop.example: publish") == 1)
+    wait_until("its event", lambda: [e["status"] for e in node.events("dkim.rotate")] == ["fail", "warn"])
+
+
+def test_a_node_stops_in_time_while_its_rotation_waits_for_a_silent_resolver(tmp_path, config, servers, running):
+    servers(tmp_path / "a", FIRST, {".": ROOT, "shop.example": zone_head("shop.example")})
+    run("domain", "add", "shop.example", "--config", config)
+    file = tmp_path / "domains.d" / "shop.example.conf"
+    make_old(file)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind((SECOND, 53))
+        config.write_text(config.read_text().replace(f'resolver = {{ "{FIRST}" }}', f'resolver = {{ "{SECOND}" }}'))
+        silent.settimeout(30)
+        node = running()
+        wait_until("new keys", lambda: node.said("rotation of shop.example: publish"))
+        new = re.search(r'dkim "(\w+)" \{.*active = no', file.read_text()).group(1).encode()
+        while new not in silent.recv(4096):
+            pass
+        begun = time.monotonic()
+        node.process.terminate()
+        assert node.process.wait(20) == 0
+        assert time.monotonic() - begun < 10
+
+
+def test_a_running_node_tells_when_flattened_addresses_have_changed(tmp_path, config, servers, running):
+    zone = zone_head("shop.example") + 'shop.example. IN TXT "v=spf1 include:news.example -all"\n'
+    servers(tmp_path / "a", FIRST, {".": ROOT, "shop.example": zone})
+    run("domain", "add", "shop.example", "--config", config)
+    flat = run("domain", "flatten", "shop.example", "--config", config, "--keep")
+    servers(tmp_path / "b", FIRST, {".": ROOT, "shop.example": zone_head("shop.example") + flat})
+    node = running()
+    first = node.events("spf.flatten")
+    changed = {".": ROOT.replace("2001:db8:7::/48", "2001:db8:8::/48"), "shop.example": zone_head("shop.example") + flat}
+    servers(tmp_path / "c", FIRST, changed)
+    wait_until("the event", lambda: node.events("spf.flatten"), 30)
+    event = node.events("spf.flatten")[0]
+    assert not first and event["status"] == "warn"
+    assert event["mend"] == "outpost domain flatten shop.example --keep\n"
+    flat = run("domain", "flatten", "shop.example", "--config", config, "--keep")
+    assert "2001:db8:8::/48" in flat
+    again = json.loads(run("domain", "flatten", "shop.example", "--config", config, "--keep", "--json"))
+    assert again["source"] == "v=spf1 include:news.example -all" and again["changed"]  # not published yet
+    run("domain", "flatten", "shop.example", "--config", config, "--watch", code=1)
+    servers(tmp_path / "d", FIRST, {**changed, "shop.example": zone_head("shop.example") + flat})
+    assert run("domain", "flatten", "shop.example", "--config", config, "--watch") == "unchanged\n"
+    wait_until("its end", lambda: [e["status"] for e in node.events("spf.flatten")] == ["warn", "pass"], 30)
+
+
 def test_a_record_over_the_limit_is_flattened(tmp_path, config, servers):
     many = "".join(f'n{i}.example. IN TXT "v=spf1 ip4:10.{i}.0.0/16 a:h.example -all"\n' for i in range(8))
     zone = zone_head("shop.example") + 'shop.example. IN TXT "v=spf1 ' + " ".join(
@@ -303,6 +510,24 @@ def test_bad_input_is_told(tmp_path, config, argv, code, text):
     done = subprocess.run([OUTPOST, "domain", *argv, "--config", str(config), *extra], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, check=False)
     assert (done.returncode, text in done.stderr.decode()) == (code, True), done.stderr.decode()
+
+
+@pytest.mark.parametrize("text", [None, "x.example. IN NONSENSE 1\n"], ids=["missing", "broken"])
+@pytest.mark.parametrize("argv", [["domain", "add", "x.example"], ["domain", "records", "x.example"],
+                                  ["domain", "rotate", "x.example"], ["domain", "flatten", "x.example"],
+                                  ["domain", "check", "--any", "x.example"], ["source", "check"],
+                                  ["address", "check", "a@x.example"], ["spf", "check", "--ip", "192.0.2.1", "--mail-from",
+                                                                        "a@x.example"],
+                                  ["dmarc", "check", "--domain", "x.example"]], ids=lambda argv: " ".join(argv[:2]))
+def test_a_zone_file_that_cannot_be_used_is_wrong_usage(tmp_path, config, argv, text):
+    zone = tmp_path / "zone"
+    if text:
+        zone.write_text(text)
+    extra = ["--config", str(config)] if argv[0] in ("domain", "source") and "--any" not in argv else []
+    done = subprocess.run([OUTPOST, *argv, "--zone", str(zone), *extra], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          check=False)
+    assert done.returncode == 2 and str(zone) in done.stderr.decode(), done
+    assert "--help" not in done.stderr.decode() and done.stdout == b""
 
 
 def test_dns_that_cannot_tell_makes_nothing(tmp_path, config):

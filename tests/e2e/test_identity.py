@@ -502,6 +502,19 @@ def test_probe_asks_no_private_address_for_a_stranger_and_needs_a_name(tmp_path,
     assert worst(results, "mx.roles", "abuse")["status"] == "error" and not host.heard
 
 
+def test_probe_leaves_out_hosts_that_hold_it_against_who_asks(tmp_path, dkim_keys, servers):
+    """mx.roles, data/probe_refusers"""
+    zones = shop_zones(dkim_keys["rsa"])
+    zones["."] += "com. IN TXT x\naspmx.l.google.com. IN A 127.0.4.2\n"
+    zones["shop.example"] = zones["shop.example"].replace("MX 10 mail.lab.example.", "MX 10 aspmx.l.google.com.")
+    servers(NameServer(tmp_path / "first", FIRST, zones))
+    host = Mail("127.0.4.2", ROLES)
+    servers(host)
+    config = write_config(tmp_path, ["shop.example"], dkim_keys["rsa"], FIRST)
+    roles = worst(check("--config", config, "--probe"), "mx.roles")
+    assert roles["status"] == "skip" and "google" in roles["detail"] and not host.heard
+
+
 def test_a_resolver_that_cannot_tell_the_mx_leaves_what_depends_on_it_untold(tmp_path, dkim_keys, servers, web_cert):
     """sts.mx, ns.resolver"""
     servers(NameServer(tmp_path / "first", FIRST, shop_zones(dkim_keys["rsa"], STS)))
@@ -605,7 +618,7 @@ def test_usage_is_told(shop):
     for argv, code, text in ((["--any"], 2, b"needs the name"), (["--config", shop, "else.example"], 2, b"--any"),
                              (["--any", "a b"], 2, b"no domain name"), (["--any", "x.example", "--ip", "1.2"], 2, b"no IP"),
                              (["--any", "x.example", "--timeout", "1y"], 2, b"duration"),
-                             (["--any", "x.example", "--zone", "/nowhere"], 75, b"/nowhere")):
+                             (["--any", "x.example", "--zone", "/nowhere"], 2, b"/nowhere")):
         done = run("domain", "check", *argv)
         assert done.returncode == code and text in done.stderr, (argv, done)
 

@@ -567,6 +567,84 @@ TEST(a_change_of_the_sources_is_told_even_after_the_flat_record_is_published)
     rig_end(&rig);
 }
 
+/* The zone with these records of a flattened domain, and one source. */
+static void publish_flat(
+        const struct rig *rig, const struct identity_flat *flat, uint32_t count, const char *source)
+{
+    struct buf text;
+    buf_init(&text, TEXT_BYTES_MAX);
+    buf_addf(&text, SOA "a.example. IN TXT \"v=spf1 %s -all\"\n", source);
+    for (uint32_t i = 0; i < count; i++) {
+        struct str data = flat->record[i].data;
+        buf_addf(&text, "%.*s. IN TXT \"%.*s\" \"%.*s\"\n", STR_ARG(flat->record[i].name),
+                STR_ARG(str_sub(data, 0, 200)),
+                STR_ARG(str_from(data, data.len < 200 ? data.len : 200)));
+    }
+    buf_add_char(&text, '\0');
+    write_text(rig->zone, text.ptr);
+    buf_done(&text);
+}
+
+TEST(what_is_flattened_again_counts_as_changed_until_it_is_published)
+{
+    struct rig rig;
+    struct identity_flat flat, again;
+    char kept[128];
+    bool has_changed = true;
+    rig_begin(&rig);
+    fmt(kept, sizeof kept, "%s/data/flat.json", rig.dir);
+    struct identity_flatten_how how = flatten_how(&rig);
+    how.state_path = str_from_c(kept);
+    write_text(rig.zone, SOA "shop.example. IN TXT \"v=spf1 include:a.example -all\"\n"
+                             "a.example. IN TXT \"v=spf1 ip4:192.0.2.1 -all\"\n");
+    REQUIRE_OK(identity_flatten(&how, &rig.arena, &flat, &rig.why));
+    REQUIRE_OK(identity_flatten_save(&how, &flat, &rig.why));
+    publish_flat(&rig, &flat, 1, "ip4:192.0.2.9");
+    for (int i = 0; i < 2; i++) { /* also where it is done twice, the first source is the source */
+        REQUIRE_OK(identity_flatten(&how, &rig.arena, &again, &rig.why));
+        REQUIRE_OK(identity_flatten_save(&how, &again, &rig.why));
+        CHECK_STR(again.source, STR("v=spf1 include:a.example -all"));
+        CHECK_STR(again.record[0].data, STR("v=spf1 ip4:192.0.2.9 -all"));
+        REQUIRE_OK(identity_flatten_changed(&how, &has_changed, &rig.why));
+        CHECK(has_changed, "round %d", i);
+    }
+    publish_flat(&rig, &again, 1, "ip4:192.0.2.9");
+    REQUIRE_OK(identity_flatten_changed(&how, &has_changed, &rig.why));
+    CHECK(!has_changed);
+    rig_end(&rig);
+}
+
+TEST(a_part_of_a_split_record_that_is_not_published_counts_as_changed)
+{
+    struct rig rig;
+    struct identity_flat flat;
+    struct buf source;
+    char kept[128];
+    bool has_changed = false;
+    rig_begin(&rig);
+    fmt(kept, sizeof kept, "%s/data/flat.json", rig.dir);
+    struct identity_flatten_how how = flatten_how(&rig);
+    how.state_path = str_from_c(kept);
+    write_many(&rig, 30);
+    REQUIRE_OK(identity_flatten(&how, &rig.arena, &flat, &rig.why));
+    REQUIRE_OK(identity_flatten_save(&how, &flat, &rig.why));
+    CHECK(flat.record_count > 2);
+    buf_init(&source, TEXT_BYTES_MAX);
+    for (uint32_t i = 0; i < 30; i++) {
+        buf_addf(&source, "%sip4:10.0.%u.0/24", i % 10 == 0 && i > 0 ? "\" \" " : " ",
+                (unsigned)i * 2);
+    }
+    buf_add_char(&source, '\0');
+    publish_flat(&rig, &flat, flat.record_count - 1, source.ptr);
+    REQUIRE_OK(identity_flatten_changed(&how, &has_changed, &rig.why));
+    CHECK(has_changed);
+    publish_flat(&rig, &flat, flat.record_count, source.ptr);
+    REQUIRE_OK(identity_flatten_changed(&how, &has_changed, &rig.why));
+    CHECK(!has_changed);
+    buf_done(&source);
+    rig_end(&rig);
+}
+
 /* ---- records from what DNS has ---- */
 
 static enum err make_setup(struct rig *rig, const char *records, const char *source_ip,
@@ -788,6 +866,45 @@ TEST(only_active_keys_sign)
     rig_end(&rig);
 }
 
+/* As a node sees it that has just read its configuration. */
+static bool is_step_due(struct rig *rig, int64_t day, struct identity_rotation *ret_at)
+{
+    struct config *config = NULL;
+    REQUIRE_OK(config_read(rig->config, &config, &rig->why));
+    const struct wall now = { begun.ms + day * DAY_MS };
+    bool is_due = identity_rotate_look(
+            config_domain_for(config, STR("shop.example")), now, &rig->arena, ret_at);
+    config_give(config);
+    return is_due;
+}
+
+TEST(a_node_takes_a_step_only_where_there_is_one_to_take)
+{
+    struct rig rig;
+    struct identity_rotation at;
+    rig_begin(&rig);
+    add_domain(&rig, false);
+    publish(&rig, STR(""));
+    CHECK(!is_step_due(&rig, 1000, &at) && at.next.ms == 0); /* no schedule is set */
+    REQUIRE_OK(rotate(&rig, 1, false, &at));
+    CHECK(is_step_due(&rig, 1, &at));
+    publish(&rig, at.records.len > 0 ? at.records : STR(""));
+    REQUIRE_OK(rotate(&rig, 1, false, &at));
+    publish(&rig, at.records);
+    REQUIRE_OK(rotate(&rig, 1, false, &at));
+    CHECK_U64(at.stage, IDENTITY_ROTATE_RETIRE);
+    int64_t end = begun.ms + (int64_t)(1 + 10 + 1) * DAY_MS; /* give-up and a day */
+    CHECK(!is_step_due(&rig, 11, &at) && at.next.ms == end);
+    CHECK_STR(at.old_selectors, STR("s2026a"));
+    CHECK(is_step_due(&rig, 12, &at) && at.stage == IDENTITY_ROTATE_RETIRE);
+    REQUIRE_OK(file_replace(rig.domain_file,
+            STR("domain \"shop.example\" {\n    rotate = 7d\n    dkim \"s2026b\" { key = "
+                "\"keys/shop.example.s2026b.pem\" }\n}\n"),
+            &rig.why));
+    CHECK(is_step_due(&rig, 0, &at) && at.next.ms == 0); /* nothing says since when: to be told */
+    rig_end(&rig);
+}
+
 TEST(a_schedule_begins_a_rotation_by_the_age_of_the_key)
 {
     struct rig rig;
@@ -804,10 +921,15 @@ TEST(a_schedule_begins_a_rotation_by_the_age_of_the_key)
     buf_addf(&more, "%.*s    # by hand\n    rotate = \"180d\"\n}\n", (int)end, text.ptr);
     REQUIRE_OK(file_replace(rig.domain_file, buf_str(&more), &rig.why));
     buf_done(&more);
+    CHECK(!is_step_due(&rig, 179, &at) && at.stage == IDENTITY_ROTATE_IDLE);
+    CHECK(at.next.ms == begun.ms + (int64_t)180 * DAY_MS);
+    CHECK(is_step_due(&rig, 180, &at));
     REQUIRE_OK(rotate(&rig, 179, true, &at));
     CHECK(!at.has_moved && at.next.ms == begun.ms + (int64_t)180 * DAY_MS);
     REQUIRE_OK(rotate(&rig, 180, true, &at));
     CHECK(at.has_moved && at.stage == IDENTITY_ROTATE_PUBLISH);
+    CHECK(is_step_due(&rig, 180, &at) && at.stage == IDENTITY_ROTATE_PUBLISH);
+    CHECK_STR(at.new_selectors, STR("s2027a"));
     CHECK(has(rig_read(&rig, rig.domain_file), "    # by hand\n    rotate = \"180d\"\n}\n"));
     rig_end(&rig);
 }

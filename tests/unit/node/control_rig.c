@@ -28,6 +28,7 @@ static struct ip_port at(const char *text)
  */
 
 struct receiver {
+    struct list link; /* in the rig's receivers */
     struct control_rig *rig;
     struct buf in;
     bool is_in_data;
@@ -46,6 +47,7 @@ static void *receiver_new(void *ctx, struct sim_link *link)
     CHECK(receiver != NULL);
     receiver->rig = ctx;
     buf_init(&receiver->in, LINE_BYTES_MAX);
+    list_add_last(&receiver->rig->receivers, &receiver->link);
     return receiver;
 }
 
@@ -55,13 +57,18 @@ static void receiver_opened(void *ctx, struct sim_link *link)
     receiver_says(link, "220 mx.example ESMTP\r\n");
 }
 
-static void receiver_closed(void *ctx, struct sim_link *link, bool is_reset)
+static void receiver_free(struct receiver *receiver)
 {
-    struct receiver *receiver = ctx;
-    (void)link;
-    (void)is_reset;
+    list_del(&receiver->link);
     buf_done(&receiver->in);
     mem_free(receiver);
+}
+
+static void receiver_closed(void *ctx, struct sim_link *link, bool is_reset)
+{
+    (void)link;
+    (void)is_reset;
+    receiver_free(ctx);
 }
 
 static void take_rcpt(struct receiver *receiver, struct sim_link *link, struct str line)
@@ -216,6 +223,7 @@ void rig_open(struct control_rig *rig, uint64_t seed, const char *more_config)
     struct why why = { 0 };
     struct buf text;
     *rig = (struct control_rig){ 0 };
+    list_init(&rig->receivers);
     buf_init(&rig->reply, 128 << 20);
     buf_init(&text, 65536);
     buf_add_c(&text, base_config);
@@ -232,6 +240,9 @@ void rig_close(struct control_rig *rig)
     json_decref(rig->json);
     buf_done(&rig->reply);
     world_free(rig->world);
+    while (!list_is_empty(&rig->receivers)) { /* the world says nothing of what it drops */
+        receiver_free(CONTAINER_OF(rig->receivers.next, struct receiver, link));
+    }
 }
 
 /* ---- questions ----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 #ifndef OUTPOST_TESTS_NODE_CONTROL_RIG_H
 #define OUTPOST_TESTS_NODE_CONTROL_RIG_H
 
+#include "core/list.h"
 #include "sim/world.h"
 
 #include <jansson.h>
@@ -16,6 +17,7 @@
 struct control_rig {
     struct world *world;
     uint64_t received_count; /* transactions that the receiver took */
+    struct list receivers;   /* one a connection that is still open */
     struct buf reply;        /* of the last question */
     json_t *json;            /* the same, parsed; the rig's until the next question */
 };
