@@ -61,7 +61,7 @@ static void ask_end(struct identity_ask *ask)
     }
 }
 
-static enum lookup_status status_of(enum dns_status status)
+enum lookup_status identity_lookup_status(enum dns_status status)
 {
     switch (status) {
     case DNS_FOUND:
@@ -82,9 +82,9 @@ static void give(struct identity_ask *ask, const struct dns_answer *answer)
 {
     struct lookup_record record[DNS_RECORD_COUNT_MAX];
     struct lookup_question question;
-    struct lookup_answer given = {
-        .status = status_of(answer->status), .record = record, .is_secure = answer->is_secure
-    };
+    struct lookup_answer given = { .status = identity_lookup_status(answer->status),
+        .record = record,
+        .is_secure = answer->is_secure };
     if (!ask->engine.question(ask->engine.engine, &question)) {
         return;
     }

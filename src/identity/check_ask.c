@@ -613,23 +613,6 @@ bool fact_has_ip(const struct fact *fact, struct ip ip)
     return false;
 }
 
-static enum lookup_status lookup_status_of(const struct fact *fact)
-{
-    switch (fact->status) {
-    case DNS_FOUND:
-        return LOOKUP_FOUND;
-    case DNS_NODATA:
-        return LOOKUP_NODATA;
-    case DNS_NXDOMAIN:
-        return LOOKUP_NXDOMAIN;
-    case DNS_SERVFAIL:
-    case DNS_TIMEOUT:
-    case DNS_BOGUS:
-        break;
-    }
-    return LOOKUP_TEMPFAIL;
-}
-
 struct lookup_answer fact_lookup(struct checking *c, const struct fact *fact)
 {
     struct lookup_record *record = arena_new(c->scratch, (fact->record_count + 1) * sizeof *record);
@@ -642,7 +625,7 @@ struct lookup_answer fact_lookup(struct checking *c, const struct fact *fact)
             .ip = fact->record[i].ip,
             .data = fact->record[i].data };
     }
-    return (struct lookup_answer){ .status = lookup_status_of(fact),
+    return (struct lookup_answer){ .status = identity_lookup_status(fact->status),
         .record = record,
         .record_count = fact->record_count,
         .is_secure = fact->is_secure };

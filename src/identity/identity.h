@@ -23,6 +23,8 @@ struct identity_engine {
     void (*answer)(void *engine, const struct lookup_answer *answer);
 };
 typedef void identity_asked(void *ctx);
+/* What an engine is told of an answer: SERVFAIL, time-out and bogus are LOOKUP_TEMPFAIL. */
+enum lookup_status identity_lookup_status(enum dns_status status);
 
 /* RFC 7208 4.6.4: at least 20 s for one evaluation, then "could not tell". */
 enum { IDENTITY_ASK_MS_MAX = 20000, IDENTITY_ASK_COUNT_MAX = 4096 };
