@@ -3,8 +3,8 @@
  * mailbox.c - a list under a mutex; the sender into an empty box wakes its owner.
  *
  * wake and its context are copied under the lock: once it is released, the owner may take the
- * letter and be gone, box and all. A box whose wake-up was put off must outlive the sender's turn;
- * boxes of owners do, since owners end only after all threads.
+ * letter and be gone, box and all. A box whose wake-up was put off must outlive the sender's turn:
+ * boxes of owners do, since owners end only after all threads; others are brief and never put off.
  */
 #include "core/mailbox.h"
 
@@ -36,6 +36,12 @@ void mailbox_init(struct mailbox *box, uint32_t count_max, void (*wake)(void *),
     failed |= pthread_condattr_destroy(&attr);
     failed |= pthread_mutex_init(&box->lock, NULL);
     ASSERT(!failed);
+}
+
+void mailbox_init_brief(struct mailbox *box)
+{
+    mailbox_init(box, UINT32_MAX, NULL, NULL);
+    box->is_brief = true;
 }
 
 void mailbox_done(struct mailbox *box)
@@ -77,7 +83,7 @@ static void box_put_and_unlock(struct mailbox *box, struct letter *letter)
     box->count++;
     if (!was_empty) {
         box_unlock(box); /* whoever filled it wakes its owner */
-    } else if (!put_off.is_on) {
+    } else if (!put_off.is_on || box->is_brief) {
         box_wake_and_unlock(box);
     } else {
         bool is_mine = !box->is_put_off;

@@ -33,11 +33,15 @@ struct mailbox {
     bool is_closed;
     bool is_waiting; /* the owner sleeps in mailbox_wait */
     bool is_put_off; /* in some thread's list of wake-ups */
+    bool is_brief;   /* see mailbox_init_brief */
     void (*wake)(void *wake_ctx);
     void *wake_ctx;
 };
 
 void mailbox_init(struct mailbox *box, uint32_t count_max, void (*wake)(void *), void *wake_ctx);
+/* A box that may be gone before its sender's turn ends, as that of one question: who sends to it
+ * wakes at once, also under mailbox_defer, and does not touch it afterwards. */
+void mailbox_init_brief(struct mailbox *box);
 void mailbox_done(
         struct mailbox *box); /* must be empty or closed; letters left are leaked: drain first */
 

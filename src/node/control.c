@@ -365,7 +365,7 @@ enum err control_begin(
         return E_NOMEM;
     }
     control->node = node;
-    mailbox_init(&control->box, UINT32_MAX, NULL, NULL);
+    mailbox_init_brief(&control->box);
     arena_init(&control->arena, CONTROL_ARENA_BYTES_MAX);
     buf_init(&control->reply, CONTROL_REPLY_BYTES_MAX);
     control->method = arena_str(&control->arena, request->method);

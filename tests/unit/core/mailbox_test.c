@@ -200,6 +200,28 @@ TEST(mailbox_puts_wake_ups_off_until_the_flush_and_then_wakes_once)
     mailbox_done(&boxes[1]);
 }
 
+static void *answer_a_brief_box(void *ctx)
+{
+    struct mailbox *box = ctx;
+    static struct letter letter;
+    mailbox_defer();
+    mailbox_answer(box, &letter);
+    CHECK(mailbox_take_all(box) == &letter);
+    mailbox_done(box);
+    memset(box, 0xff, sizeof *box); /* gone, within the sender's turn */
+    mailbox_flush();
+    return NULL;
+}
+
+TEST(mailbox_of_one_question_may_be_gone_before_the_flush)
+{
+    struct mailbox box;
+    pthread_t thread;
+    mailbox_init_brief(&box);
+    CHECK(pthread_create(&thread, NULL, answer_a_brief_box, &box) == 0);
+    pthread_join(thread, NULL);
+}
+
 static void *close_soon(void *ctx)
 {
     usleep(2000);
