@@ -10,11 +10,8 @@
 #include "mail/spf.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <jansson.h>
-
-enum { TEXT_CAP = 2048 /* of one piece of a line, escaped */ };
 
 static const char help[] =
         "SPF: may this address send mail for this domain (RFC 7208)?\n"
@@ -39,17 +36,6 @@ struct spf_args {
 
 /* ---- for programs ---- */
 
-static json_t *text_json(struct str s)
-{
-    char escaped[TEXT_CAP];
-    json_t *json = json_stringn(s.len > 0 ? s.ptr : "", s.len);
-    if (json == NULL) { /* not UTF-8 */
-        s = str_escape(s, escaped, sizeof escaped);
-        json = json_stringn(s.ptr, s.len);
-    }
-    return json;
-}
-
 static const char *kind_name(enum spf_step_kind kind)
 {
     static const char *const name[] = { "record", "lookup", "term", "result" };
@@ -63,9 +49,9 @@ static json_t *steps_json(const struct spf_verdict *verdict)
         const struct spf_step *step = &verdict->step[i];
         json_array_append_new(steps,
                 json_pack("{s:s, s:i, s:o, s:o, s:b, s:b, s:o}", "kind", kind_name(step->kind),
-                        "depth", (int)step->depth, "domain", text_json(step->domain), "text",
-                        text_json(step->text), "matched", (int)step->is_matched, "error",
-                        (int)step->is_error, "detail", text_json(step->detail)));
+                        "depth", (int)step->depth, "domain", cli_text_json(step->domain), "text",
+                        cli_text_json(step->text), "matched", (int)step->is_matched, "error",
+                        (int)step->is_error, "detail", cli_text_json(step->detail)));
     }
     return steps;
 }
@@ -74,25 +60,15 @@ static void print_json(const struct spf_verdict *verdict)
 {
     json_t *reply = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o}", "result",
             spf_result_name(verdict->result), "identity", verdict->is_helo ? "helo" : "mailfrom",
-            "domain", text_json(verdict->domain), "mechanism", text_json(verdict->mechanism),
-            "decided_by", text_json(verdict->decided_by), "explanation",
-            text_json(verdict->explanation), "problem", text_json(verdict->problem), "lookups",
-            (int)verdict->lookup_count, "void_lookups", (int)verdict->void_count, "steps",
-            steps_json(verdict));
-    char *text = json_dumps(reply, JSON_COMPACT | JSON_ENSURE_ASCII);
-    printf("%s\n", text ? text : "{}");
-    free(text);
-    json_decref(reply);
+            "domain", cli_text_json(verdict->domain), "mechanism",
+            cli_text_json(verdict->mechanism), "decided_by", cli_text_json(verdict->decided_by),
+            "explanation", cli_text_json(verdict->explanation), "problem",
+            cli_text_json(verdict->problem), "lookups", (int)verdict->lookup_count, "void_lookups",
+            (int)verdict->void_count, "steps", steps_json(verdict));
+    cli_print_json(reply);
 }
 
 /* ---- for people ---- */
-
-static void print_text(struct str s)
-{
-    char escaped[TEXT_CAP];
-    struct str shown = str_escape(s, escaped, sizeof escaped);
-    printf("%.*s", STR_ARG(shown));
-}
 
 static const char *mark_of(const struct spf_step *step)
 {
@@ -113,13 +89,13 @@ static void print_step(const struct spf_step *step)
     static const char *const mark[] = { "record", "asked", "term", "result" };
     printf("%*s%-6s ", (int)(2 * step->depth), "", mark[step->kind]);
     if (step->kind == SPF_STEP_RECORD) {
-        print_text(step->domain);
+        cli_print_text(step->domain);
         printf(": ");
     }
-    print_text(step->text);
+    cli_print_text(step->text);
     if (step->detail.len > 0) {
         printf("%s", mark_of(step));
-        print_text(step->detail);
+        cli_print_text(step->detail);
     }
     printf("\n");
 }
@@ -133,24 +109,24 @@ static void print_verdict(const struct spf_verdict *verdict)
         printf("(and more steps)\n");
     }
     printf("\n%s: ", spf_result_name(verdict->result));
-    print_text(verdict->domain);
+    cli_print_text(verdict->domain);
     printf(" (%s)", verdict->is_helo ? "HELO name, for the sender is empty" : "MAIL FROM");
     if (verdict->mechanism.len > 0) {
         printf(", by ");
-        print_text(verdict->mechanism);
+        cli_print_text(verdict->mechanism);
         if (!str_eq(verdict->decided_by, verdict->domain)) {
             printf(" of ");
-            print_text(verdict->decided_by);
+            cli_print_text(verdict->decided_by);
         }
     }
     printf("\n");
     if (verdict->problem.len > 0) {
-        print_text(verdict->problem);
+        cli_print_text(verdict->problem);
         printf("\n");
     }
     if (verdict->explanation.len > 0) {
         printf("the domain explains: ");
-        print_text(verdict->explanation);
+        cli_print_text(verdict->explanation);
         printf("\n");
     }
     printf("%u of %d look-ups, %u of %d with an empty answer\n", verdict->lookup_count,
